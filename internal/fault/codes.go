@@ -1,0 +1,57 @@
+package fault
+
+// Code is a stable name that scripts and agents may match on. Codes are never
+// renamed; docs/errors.md is the same table for readers, and a test holds the
+// two together.
+type Code struct {
+	Name     string
+	Category Category
+}
+
+func (c Code) String() string { return c.Name }
+
+// The codes. Add a line here and in docs/errors.md.
+var (
+	Unauthenticated   = code("unauthenticated", Access)
+	InsufficientScope = code("insufficient_scope", Access)
+	RoleNotAllowed    = code("role_not_allowed", Access)
+	NotFound          = code("not_found", Access) // what may not be seen answers exactly like what does not exist
+	InvalidArguments  = code("invalid_arguments", Validation)
+	InvalidRequest    = code("invalid_request", Validation)
+	InvalidSpec       = code("invalid_spec", Validation)
+	Conflict          = code("conflict", Validation)
+	ToolFailed        = code("tool_failed", Downstream)
+	UpstreamAway      = code("upstream_unavailable", Downstream)
+	CredentialsAway   = code("credentials_unavailable", Downstream)
+	NoWorker          = code("no_worker", Downstream)
+	WorkerLost        = code("worker_lost", Downstream)     // nothing was done
+	OutcomeUnknown    = code("outcome_unknown", Downstream) // do not repeat blindly
+	DeadlineExceeded  = code("deadline_exceeded", Downstream)
+	ResultTooLarge    = code("result_too_large", Validation)
+	StoreAway         = code("platform_store_unavailable", Downstream)
+	Busy              = code("busy", RateLimit)
+	LimitReached      = code("limit_reached", RateLimit)
+	Cancelled         = code("cancelled", Validation)
+	Unexpected        = code("internal_error", Internal)
+)
+
+var all []Code
+
+func code(name string, c Category) Code {
+	k := Code{Name: name, Category: c}
+	all = append(all, k)
+	return k
+}
+
+// Codes lists every code, in the order of the table.
+func Codes() []Code { return append([]Code(nil), all...) }
+
+// ByName finds a code that came over a wire; an unknown name is Unexpected.
+func ByName(name string) Code {
+	for _, c := range all {
+		if c.Name == name {
+			return c
+		}
+	}
+	return Unexpected
+}
