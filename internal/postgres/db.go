@@ -1,0 +1,158 @@
+// Package postgres keeps the platform's records in Postgres. It implements the
+// stores that the domain packages declare, runs migrations, and listens for
+// changes. SQL stands here and nowhere else.
+//
+// db.InTenant is the only door to a tenant's rows, db.AcrossTenants the rare
+// named exception; the pool is not exported.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"latchkey/internal/fault"
+	"latchkey/internal/tenants"
+)
+
+// DB is the platform's database, as the serving role sees it.
+type DB struct {
+	pool *pgxpool.Pool
+	log  *slog.Logger
+}
+
+// Options of Open.
+type Options struct {
+	URL      string // of the serving role, latchkey_app
+	MaxConns int32  // 0: 24
+	Log      *slog.Logger
+}
+
+// Open connects lazily: a database that is away shows at the first use, as
+// fault.StoreAway, and recovers by itself.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	cfg, err := pgxpool.ParseConfig(o.URL)
+	if err != nil {
+		return nil, fmt.Errorf("the database URL cannot be read: %s; it looks like postgres://latchkey_app:…@host:5432/latchkey", redactURL(err))
+	}
+	cfg.MaxConns = 24
+	if o.MaxConns > 0 {
+		cfg.MaxConns = o.MaxConns
+	}
+	cfg.MinIdleConns = 2
+	cfg.ConnConfig.ConnectTimeout = 3 * time.Second
+	cfg.ConnConfig.RuntimeParams["application_name"] = "latchkey"
+	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "10s"
+	cfg.ConnConfig.RuntimeParams["statement_timeout"] = "15s"
+	cfg.HealthCheckPeriod = 5 * time.Second
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &DB{pool: pool, log: log}, nil
+}
+
+// Close waits for running transactions.
+func (db *DB) Close() { db.pool.Close() }
+
+// Ping asks the server, for /readyz.
+func (db *DB) Ping(ctx context.Context) error { return away(db.pool.Ping(ctx)) }
+
+// InTenant runs fn in a transaction that sees the rows of one tenant and of no
+// other, however its SQL is written. The setting ends with the transaction, so
+// a pooled connection cannot carry it on. BEGIN and the setting are one round
+// trip: the id's charset is checked, so that it may stand in the statement.
+func (db *DB) InTenant(ctx context.Context, id tenants.ID, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	if _, err := tenants.ParseID(string(id)); err != nil {
+		return fault.New(fault.Unexpected, "A tenant is missing here.").Because(err)
+	}
+	return db.begin(ctx, "BEGIN; SELECT set_config('latchkey.tenant', '"+string(id)+"', true)", fn)
+}
+
+// AcrossTenants runs fn in a transaction of the role latchkey_across, which
+// sees all tenants, with the few rights that migrations grant it. The reason
+// is logged: it is for a reader who asks why this is not InTenant.
+func (db *DB) AcrossTenants(ctx context.Context, reason string, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	db.log.DebugContext(ctx, "across tenants", "reason", reason)
+	return db.begin(ctx, "BEGIN; SET LOCAL ROLE latchkey_across", fn)
+}
+
+// asPlatform runs fn in a transaction that sees no tenant's rows.
+func (db *DB) asPlatform(ctx context.Context, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	return db.begin(ctx, "BEGIN", fn)
+}
+
+func (db *DB) begin(ctx context.Context, query string, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: query})
+	if err != nil {
+		return away(err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	if err := fn(ctx, tx); err != nil {
+		return translate(err)
+	}
+	return away(tx.Commit(ctx))
+}
+
+// translate gives errors of the server and of the network their codes.
+func translate(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fault.New(fault.NotFound, "There is nothing of that name here.").Because(err)
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code {
+		case "23505":
+			return fault.New(fault.Conflict, "That name or id is taken already.").Because(err)
+		case "23503":
+			return fault.New(fault.NotFound, "Something that this refers to does not exist.").Because(err)
+		case "23514", "22001", "22P02":
+			return fault.New(fault.InvalidRequest, "A value is not of the form that is stored (rule %s).", pg.ConstraintName).Because(err)
+		}
+	}
+	return away(err)
+}
+
+// away recognizes a database that cannot be reached or is shutting down.
+func away(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	var f *fault.Error
+	if errors.As(err, &f) {
+		return err
+	}
+	var pg *pgconn.PgError
+	var conn *pgconn.ConnectError
+	gone := errors.As(err, &conn) || errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err) || pgconn.SafeToRetry(err)
+	if errors.As(err, &pg) {
+		gone = strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "08") || pg.Code == "53300"
+	} else if !gone {
+		s := err.Error()
+		gone = strings.Contains(s, "conn closed") || strings.Contains(s, "connection re") || strings.Contains(s, "EOF") || strings.Contains(s, "broken pipe") || strings.Contains(s, "closed network connection")
+	}
+	if gone {
+		return fault.New(fault.StoreAway, "The platform's own store does not answer, so that nothing can be recorded and nothing is run. Try again in a few seconds.").After(5 * time.Second).Because(err)
+	}
+	return err
+}
+
+// redactURL keeps a password out of a parse error.
+func redactURL(err error) string {
+	var pe *pgconn.ParseConfigError
+	if errors.As(err, &pe) {
+		return "it is not a valid connection string"
+	}
+	return "it is not a valid URL"
+}
