@@ -1,0 +1,252 @@
+// Package testenv gives tests real servers: one Postgres and one Vault for
+// each test process, started at first use and stopped at its end, and pinned
+// npm packages, a Node and a browser.
+//
+// A package whose tests use it has, once:
+//
+//	func TestMain(m *testing.M) { testenv.Main(m) }
+//
+// What is missing on the machine fails the test and says how to install it;
+// nothing is skipped. What tests put into the servers is theirs.
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"latchkey/internal/embedded"
+)
+
+// These are the only settings. They are read here rather than in cmd because
+// a test process has no other main than this.
+const (
+	envVaultBin = "LATCHKEY_TEST_VAULT_BIN" // run the tests on this vault, bao or vaultd
+	envCacheDir = embedded.EnvCacheDir
+)
+
+// startTimeout bounds a first use, which may build Vault or download things.
+const startTimeout = 20 * time.Minute
+
+// process is what this test process has started. Main makes and ends it.
+var process *environment
+
+type environment struct {
+	dir      string // temporary, ours alone
+	lock     *os.File
+	cacheDir string
+
+	postgres once[*embedded.Postgres]
+	vault    once[*embedded.Vault]
+}
+
+// once keeps the outcome of a first use, a failure too: later tests fail at
+// once rather than each after the same wait.
+type once[T any] struct {
+	sync.Once
+	value T
+	err   error
+}
+
+func (o *once[T]) get(make func() (T, error)) (T, error) {
+	o.Do(func() { o.value, o.err = make() })
+	return o.value, o.err
+}
+
+// Main runs a package's tests, then stops what they started and removes its
+// files. It does not return.
+func Main(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "testenv:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	removeStale()
+	e := &environment{}
+	if e.cacheDir, err = embedded.CacheDir(os.Getenv(envCacheDir)); err != nil {
+		return 1, err
+	}
+	if e.dir, err = os.MkdirTemp("", tempPrefix); err != nil {
+		return 1, err
+	}
+	// Postgres may run as another account, which has to get in.
+	if err := os.Chmod(e.dir, 0o711); err != nil {
+		return 1, err
+	}
+	if e.lock, err = os.Create(filepath.Join(e.dir, tempLock)); err != nil {
+		return 1, err
+	}
+	if err := syscall.Flock(int(e.lock.Fd()), syscall.LOCK_EX); err != nil {
+		return 1, err
+	}
+	process = e
+	code = m.Run()
+	return code, e.close()
+}
+
+func (e *environment) close() error {
+	// Done marks the onces as used up: a goroutine that a test left behind
+	// starts nothing any more.
+	if v, _ := e.vault.get(func() (*embedded.Vault, error) { return nil, nil }); v != nil {
+		if err := v.Stop(); err != nil {
+			return err
+		}
+	}
+	if p, _ := e.postgres.get(func() (*embedded.Postgres, error) { return nil, nil }); p != nil {
+		if err := p.Stop(); err != nil {
+			return err
+		}
+	}
+	if err := embedded.Reset(e.stateDir()); err != nil {
+		return err
+	}
+	return os.RemoveAll(e.dir)
+}
+
+func (e *environment) stateDir() string { return filepath.Join(e.dir, "state") }
+
+// current returns the process's environment, or fails a test whose package
+// has no TestMain.
+func current(t testing.TB) *environment {
+	t.Helper()
+	if process == nil {
+		t.Fatal("testenv is not running: add `func TestMain(m *testing.M) { testenv.Main(m) }` to this package's tests")
+	}
+	return process
+}
+
+func startContext() (context.Context, context.CancelFunc) {
+	// Not a test's own context: what starts here outlives the test.
+	return context.WithTimeout(context.Background(), startTimeout)
+}
+
+// say prints progress beside the tests' own output: a first use can take
+// minutes, and a silent test looks hung.
+func say(line string) { fmt.Fprintln(os.Stderr, "testenv:", line) }
+
+// Postgres returns the test process's server. It is fast and forgets: nothing
+// is synced to disk.
+func Postgres(t testing.TB) *embedded.Postgres {
+	t.Helper()
+	e := current(t)
+	p, err := e.postgres.get(func() (*embedded.Postgres, error) {
+		ctx, cancel := startContext()
+		defer cancel()
+		return embedded.StartPostgres(ctx, embedded.PostgresOptions{
+			StateDir: e.stateDir(), CacheDir: e.cacheDir, Progress: say,
+			Settings: map[string]string{
+				"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off",
+			},
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// Vault returns the test process's server, in memory and bare.
+func Vault(t testing.TB) *embedded.Vault {
+	t.Helper()
+	e := current(t)
+	root := RepoRoot(t)
+	v, err := e.vault.get(func() (*embedded.Vault, error) {
+		ctx, cancel := startContext()
+		defer cancel()
+		return embedded.StartVault(ctx, embedded.VaultOptions{
+			StateDir: e.stateDir(), CacheDir: e.cacheDir, InMemory: true, Progress: say,
+			Bin: os.Getenv(envVaultBin), SourceDir: filepath.Join(root, "tools", "vaultd"),
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// Node returns a folder with a node of version 22 or newer. Put it first on
+// PATH to have npm's scripts run on it too.
+func Node(t testing.TB) string {
+	t.Helper()
+	ctx, cancel := startContext()
+	defer cancel()
+	dir, err := embedded.Node22(ctx, current(t).cacheDir, say)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Chromium returns the path of a Chromium or Chrome.
+func Chromium(t testing.TB) string {
+	t.Helper()
+	for _, name := range []string{
+		"chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
+		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+		"/Applications/Chromium.app/Contents/MacOS/Chromium",
+	} {
+		if bin, err := exec.LookPath(name); err == nil {
+			return bin
+		}
+	}
+	t.Fatal("no Chromium or Chrome was found. Run `scripts/need`, or `apt-get install chromium`")
+	return ""
+}
+
+var moduleLine = regexp.MustCompile(`(?m)^module latchkey$`)
+
+// RepoRoot returns the root of the repository, which the tests run inside of.
+func RepoRoot(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for start := dir; ; dir = filepath.Dir(dir) {
+		if b, err := os.ReadFile(filepath.Join(dir, "go.mod")); err == nil && moduleLine.Match(b) {
+			return dir
+		}
+		if dir == filepath.Dir(dir) {
+			t.Fatalf("%s is in no checkout of Latchkey", start)
+		}
+	}
+}
+
+const (
+	tempPrefix = "latchkey-test-"
+	tempLock   = "lock"
+)
+
+// removeStale clears what test processes left that were killed. A folder whose
+// lock is held, or that is too new to have one, belongs to a live process.
+func removeStale() {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), tempPrefix+"*"))
+	for _, dir := range dirs {
+		st, err := os.Lstat(dir)
+		if err != nil || !st.IsDir() || time.Since(st.ModTime()) < time.Hour || !strings.HasPrefix(filepath.Base(dir), tempPrefix) {
+			continue
+		}
+		lock, err := os.Open(filepath.Join(dir, tempLock))
+		if err != nil {
+			continue
+		}
+		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			if embedded.Reset(filepath.Join(dir, "state")) == nil {
+				os.RemoveAll(dir)
+			}
+		}
+		lock.Close()
+	}
+}
