@@ -1,0 +1,38 @@
+# `make` prints what there is. Everything works from a fresh clone; first runs
+# take longer (vaultd alone is built for about 3 minutes) and say why.
+
+.DEFAULT_GOAL := help
+.PHONY: help dev dev-reset build test check bench need prepare
+
+# Packages tested at the same time. Each may have a Postgres and a Vault of its
+# own, so more than four gain little and cost memory.
+P ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+dev: build ## Run the whole platform on this machine, with a seeded demo
+	@./bin/platform dev
+
+dev-reset: build ## Stop what `make dev` left behind and remove its data (.dev/)
+	@./bin/platform dev --reset
+
+build: ## Build bin/platform and bin/worker
+	go build -o bin/ ./cmd/platform ./cmd/worker
+
+test: need prepare ## Run every test, as CI does
+	go vet ./...
+	go test -race -p $(P) -timeout 20m ./...
+
+check: ## Vet and run the short tests: under 2 minutes when warm
+	go vet ./...
+	go test -short -p $(P) -timeout 5m ./...
+
+bench: need prepare ## Measure calls per second and latencies
+	go test -run '^$$' -bench . -timeout 30m ./internal/bench
+
+need: ## Check for (as root on Debian: install) what tests need
+	@scripts/need
+
+prepare: ## Build vaultd and fetch Node into the cache, once
+	@go run ./scripts/prepare
