@@ -1,0 +1,39 @@
+package pages
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+var (
+	schemeForm = regexp.MustCompile(`^[a-z][a-z0-9+.-]{1,63}$`)
+	hostForm   = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?$`)
+)
+
+// FormAction is the source that lets a form's answer redirect to the URL: its
+// origin, or its scheme if that is an app's own. It is empty for a URL that
+// no page may send a browser to.
+//
+// A policy's grammar has no IPv6 hosts, so that http://[::1]:1234 is allowed
+// by its scheme.
+func FormAction(redirect string) []string {
+	u, err := url.Parse(redirect)
+	if err != nil || !schemeForm.MatchString(u.Scheme) {
+		return nil
+	}
+	switch u.Scheme {
+	case "http", "https":
+		host := strings.ToLower(u.Host)
+		if u.Hostname() == "::1" {
+			return []string{u.Scheme + ":"}
+		}
+		if !hostForm.MatchString(host) {
+			return nil
+		}
+		return []string{u.Scheme + "://" + host}
+	case "javascript", "data", "vbscript", "file", "blob", "filesystem", "about":
+		return nil
+	}
+	return []string{u.Scheme + ":"}
+}
