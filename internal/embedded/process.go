@@ -3,6 +3,7 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -52,7 +53,8 @@ type Child struct {
 	opts     ChildOptions
 	cmd      *exec.Cmd
 	done     chan struct{}
-	err      error // of Wait; read it after done
+	err      error     // of Wait; read it after done
+	stdin    io.Closer // nil unless held
 	stopOnce sync.Once
 	stopErr  error
 }
@@ -74,15 +76,15 @@ func StartChild(o ChildOptions) (*Child, error) {
 	if o.Stdout != nil {
 		cmd.Stdout = o.Stdout
 	}
+	c := &Child{opts: o, cmd: cmd, done: make(chan struct{})}
 	if o.HoldStdin {
-		if _, err := cmd.StdinPipe(); err != nil {
-			return nil, err
+		if c.stdin, err = cmd.StdinPipe(); err != nil {
+			return nil, fmt.Errorf("start %s: %w", o.Name, err)
 		}
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: o.Credential}
 	setDeathSignal(cmd.SysProcAttr, o.Stop[0].Signal)
 
-	c := &Child{opts: o, cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		// The death signal follows the thread that forked, not the process:
