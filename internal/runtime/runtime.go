@@ -69,6 +69,8 @@ type Result struct {
 	// Worker and LeaseID go into the audit record, never to the caller.
 	Worker  string `json:"worker"`
 	LeaseID string `json:"lease_id,omitempty"`
+
+	encoded []byte // set by inspect, after which nobody changes the result
 }
 
 // Opening is all that a worker needs to open a server, without any secret.

@@ -1,0 +1,145 @@
+package echotool
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"latchkey/internal/registry"
+)
+
+// spec is the normalized form: every offered tool with its scope.
+type spec struct {
+	Tools []offered `json:"tools"`
+}
+
+type offered struct {
+	Name  string `json:"name"`
+	Scope string `json:"scope"`
+}
+
+// RFC 6749 allows more; this is what the platform's own scopes look like.
+var scopePattern = regexp.MustCompile(`^[a-z][a-z0-9_:.-]{0,63}$`)
+
+// check reads a spec, of which nothing is required.
+func check(n *yaml.Node) (json.RawMessage, registry.Definition, []registry.Problem) {
+	c := &checker{}
+	s := c.spec(n)
+	if len(c.problems) > 0 {
+		return nil, registry.Definition{}, c.problems
+	}
+	normalized, err := json.Marshal(s)
+	if err != nil { // strings only
+		panic(err)
+	}
+	return normalized, definition(s), nil
+}
+
+func definition(s spec) registry.Definition {
+	d := registry.Definition{Instructions: "A diagnostics server: its tools check the connection itself and touch nothing."}
+	for _, o := range s.Tools {
+		t := byName(o.Name)
+		d.Tools = append(d.Tools, registry.Tool{
+			Name: t.name, Title: t.title, Description: t.description, InputSchema: json.RawMessage(t.input),
+			Scope: o.Scope, Risk: registry.Reads, Idempotent: true, Timeout: t.timeout,
+		})
+	}
+	return d
+}
+
+type checker struct{ problems []registry.Problem }
+
+func (c *checker) problem(n *yaml.Node, path, reason, fix string) {
+	c.problems = append(c.problems, registry.ProblemAt(n, path, reason, fix))
+}
+
+func (c *checker) spec(n *yaml.Node) spec {
+	if n != nil && n.Kind == yaml.DocumentNode && len(n.Content) == 1 {
+		n = n.Content[0]
+	}
+	if n == nil || n.Kind == 0 || n.Tag == "!!null" {
+		return everything()
+	}
+	if n.Kind != yaml.MappingNode {
+		c.problem(n, "spec", "must be a mapping", "write tools: [echo, whoami], or leave the spec out for all tools")
+		return spec{}
+	}
+	list := (*yaml.Node)(nil)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		switch key := n.Content[i]; key.Value {
+		case "tools":
+			list = n.Content[i+1]
+		default:
+			c.problem(key, "spec."+key.Value, "is not known", "the only key is tools")
+		}
+	}
+	if list == nil {
+		return everything()
+	}
+	return c.tools(list)
+}
+
+func everything() spec {
+	var s spec
+	for _, t := range tools {
+		s.Tools = append(s.Tools, offered{t.name, "tool:" + t.name})
+	}
+	return s
+}
+
+func (c *checker) tools(list *yaml.Node) spec {
+	var s spec
+	if list.Kind != yaml.SequenceNode || len(list.Content) == 0 {
+		c.problem(list, "spec.tools", "must be a list with at least one tool", "write tools: [echo, whoami], or leave tools out for all")
+		return s
+	}
+	seen := map[string]bool{}
+	for i, n := range list.Content {
+		path := fmt.Sprintf("spec.tools[%d]", i)
+		o := c.tool(n, path)
+		switch {
+		case byName(o.Name) == nil:
+			c.problem(n, path, fmt.Sprintf("%q is no tool of this kind", o.Name), "choose from "+names())
+		case seen[o.Name]:
+			c.problem(n, path, fmt.Sprintf("%q is listed twice", o.Name), "remove one of them")
+		}
+		seen[o.Name] = true
+		s.Tools = append(s.Tools, o)
+	}
+	return s
+}
+
+// tool reads a name, or a mapping of name and scope.
+func (c *checker) tool(n *yaml.Node, path string) offered {
+	o := offered{Name: n.Value}
+	if n.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key, value := n.Content[i], n.Content[i+1]
+			switch key.Value {
+			case "name":
+				o.Name = value.Value
+			case "scope":
+				if o.Scope = value.Value; !scopePattern.MatchString(o.Scope) {
+					c.problem(value, path+".scope", fmt.Sprintf("%q is no scope", o.Scope), "use a-z, 0-9, _, :, . and -, starting with a letter, up to 64 characters")
+				}
+			default:
+				c.problem(key, path+"."+key.Value, "is not known", "the keys are name and scope")
+			}
+		}
+	}
+	if o.Scope == "" {
+		o.Scope = "tool:" + o.Name
+	}
+	return o
+}
+
+func names() string {
+	var all []string
+	for _, t := range tools {
+		all = append(all, t.name)
+	}
+	return strings.Join(all, ", ")
+}

@@ -1,0 +1,281 @@
+package natsrt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"latchkey/internal/fault"
+	"latchkey/internal/runtime"
+)
+
+// attempt is one sending of a call, until a worker has answered it or the edge
+// gave up on it.
+type attempt struct {
+	token      string
+	repeatable bool
+	// frames has room for everything that a sound worker has on its way: an
+	// acceptance, a window of chunks, the last frame, two of the edge's own, and
+	// some progress, which is dropped when there is much of it.
+	frames chan frame
+
+	// guarded by Edge.mu
+	instance string // of the worker, once it has accepted
+	sentAt   time.Time
+	heardAt  time.Time // the last frame or heartbeat, once accepted
+	lapsedAt time.Time // the edge asked the server whether it may give up
+}
+
+const (
+	frameRoom    = chunkWindow + 16
+	progressRoom = 8
+)
+
+// verdict is how an attempt ended.
+type verdict struct {
+	end      end
+	instance string // the worker, where one is known
+	started  bool   // it may have started
+	result   *runtime.Result
+	err      *fault.Error // answered with an error
+}
+
+type end int
+
+const (
+	answered     end = iota
+	refused          // not started: busy, too late, draining
+	lapsed           // not started: nobody accepted in time
+	noResponders     // not started: nobody is there
+	lost             // accepted, then silence
+	unreachable      // the server does not answer: nothing is known
+	cancelled        // the caller gave up
+	timedOut         // the deadline came
+	replayed         // the worker had run it before
+)
+
+// try sends the call once and follows it.
+func (e *Edge) try(ctx context.Context, req []byte, o DoOptions) verdict {
+	now := time.Now()
+	a := &attempt{token: newToken(), repeatable: o.Retryable, frames: make(chan frame, frameRoom), sentAt: now}
+	e.mu.Lock()
+	e.attempts[a.token] = a
+	e.mu.Unlock()
+	defer e.forget(a)
+
+	setAcceptBy(req, now.Add(acceptBy))
+	if err := e.conn.PublishRequest(callPrefix+o.Pool, e.inbox+"."+a.token, req); err != nil {
+		e.log.Warn("call not sent", "err", err)
+		return verdict{end: noResponders}
+	}
+	return e.follow(ctx, a, o)
+}
+
+func (e *Edge) forget(a *attempt) {
+	e.mu.Lock()
+	delete(e.attempts, a.token)
+	e.mu.Unlock()
+}
+
+// follow reads the frames of an attempt up to the one that ends it.
+func (e *Edge) follow(ctx context.Context, a *attempt, o DoOptions) verdict {
+	v := verdict{}
+	var chunks uint32
+	var body []byte
+	for {
+		var f frame
+		select {
+		case f = <-a.frames:
+		case <-ctx.Done():
+			v.end = timedOut
+			if errors.Is(ctx.Err(), context.Canceled) {
+				v.end = cancelled
+			}
+			// An acceptance may be on its way. To a call that changes nothing that
+			// makes no difference.
+			v.started = v.started || !a.repeatable
+			e.cancel(v.instance, a.token)
+			return v
+		}
+		if f.instance != "" {
+			v.instance = f.instance
+		}
+		switch f.kind {
+		case kindAccept:
+			v.started = true
+		case kindProgress:
+			if o.Progress != nil {
+				o.Progress(f.done, f.total, string(f.data))
+			}
+		case kindChunk:
+			if f.number != chunks || v.instance == "" {
+				return e.broken(a, v, "chunk out of order")
+			}
+			if len(body)+len(f.data) > maxResult {
+				e.cancel(v.instance, a.token)
+				v.end, v.started, v.err = answered, true, runtime.TooLarge(len(body)+len(f.data), maxResult)
+				return v
+			}
+			chunks++
+			body = append(body, f.data...)
+			e.control(v.instance, controlCredit, a.token)
+		case kindResult:
+			v.end, v.started = answered, true
+			if f.number != chunks {
+				return e.broken(a, v, "a chunk is missing")
+			}
+			if body == nil {
+				body = f.data
+			} else {
+				body = append(body, f.data...)
+			}
+			return v.with(body)
+		case kindError:
+			v.end, v.started = answered, true
+			decoded, err := decodeFault(f.data)
+			if err != nil {
+				return e.broken(a, v, "unreadable error")
+			}
+			v.err = decoded
+			return v
+		case kindRefuse:
+			v.end, v.started = refused, false
+			if f.reason == runtime.Replayed {
+				v.end = replayed
+			}
+			return v
+		case kindNoResponders:
+			v.end = noResponders
+			return v
+		case kindLapsed:
+			// Everything that the server had when the time was over has been
+			// read by now.
+			if !v.started {
+				v.end = lapsed
+				return v
+			}
+		case kindLost:
+			v.end = lost
+			e.cancel(v.instance, a.token) // for the time when it wakes up
+			return v
+		case kindUnreachable:
+			v.end, v.started = unreachable, v.started || !a.repeatable
+			return v
+		}
+	}
+}
+
+// with decodes the result that the worker sent.
+func (v verdict) with(body []byte) verdict {
+	var res runtime.Result
+	if err := json.Unmarshal(body, &res); err != nil || (res.Tool == nil) == (res.Resource == nil) {
+		v.err = fault.Of(fmt.Errorf("unreadable result of worker %s: %w", v.instance, err))
+		return v
+	}
+	v.result = &res
+	return v
+}
+
+// broken ends an attempt whose worker does not keep to the protocol, or whose
+// frames were lost on the way.
+func (e *Edge) broken(a *attempt, v verdict, what string) verdict {
+	e.log.Error("attempt broken", "worker", v.instance, "what", what)
+	e.cancel(v.instance, a.token)
+	v.end, v.started = lost, true
+	return v
+}
+
+// fault puts an attempt's end in words, for when there is no further one.
+func (v verdict) fault(o DoOptions) *fault.Error {
+	unknown := func(f *fault.Error) *fault.Error {
+		if !o.Retryable && v.started {
+			f.Message += " It is not known whether it took effect: look before you repeat it."
+		}
+		return f
+	}
+	switch v.end {
+	case refused, lapsed:
+		return fault.New(fault.Busy, "All workers for this server are busy. Nothing was done. Wait a second, then call again.").After(time.Second)
+	case noResponders:
+		return fault.New(fault.NoWorker, "No worker for this server is running. Nothing was done. Try again in a few seconds; if it goes on, tell your administrator.").After(5 * time.Second)
+	case cancelled:
+		return unknown(fault.New(fault.Cancelled, "The call was cancelled."))
+	case timedOut:
+		return unknown(fault.New(fault.DeadlineExceeded, "The call took longer than it may and was stopped."))
+	case replayed:
+		return fault.New(fault.Conflict, "This call was given to a worker that has had it before, and was not run again.")
+	}
+	if o.Retryable {
+		return fault.New(fault.WorkerLost, "The worker that had this call was lost. The call changes nothing that a repeat would change again: call again in a few seconds.").After(2 * time.Second)
+	}
+	return fault.New(fault.OutcomeUnknown, "The worker that had this call was lost, and it is not known whether the call took effect. Do not repeat it blindly: look first whether it happened.")
+}
+
+// cancel tells the worker that nobody waits any more. Without a known worker
+// that is told when it accepts; see onFrame.
+func (e *Edge) cancel(instance, token string) { e.control(instance, controlCancel, token) }
+
+func (e *Edge) control(instance string, what byte, token string) {
+	if instance == "" {
+		return
+	}
+	if err := e.conn.Publish(controlPrefix+instance, encodeControl(what, token)); err != nil {
+		e.log.Warn("control frame not sent", "err", err)
+	}
+}
+
+// onFrame hands a frame to its attempt. It never blocks: one attempt must not
+// hold up the others.
+func (e *Edge) onFrame(m *nats.Msg) {
+	token := m.Subject[len(e.inbox)+1:]
+	f, err := decodeFrame(m.Data)
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		f, err = frame{kind: kindNoResponders}, nil
+	}
+	if err != nil {
+		e.log.Warn("frame dropped", "err", err)
+		return
+	}
+	if f.kind == kindBeat {
+		if token == beatToken {
+			e.onBeat(f)
+		}
+		return
+	}
+	e.mu.Lock()
+	a := e.attempts[token]
+	if a != nil {
+		e.deliver(a, f)
+	}
+	e.mu.Unlock()
+	if a == nil && f.kind == kindAccept {
+		e.cancel(f.instance, token) // nobody waits for it any more
+	}
+}
+
+// deliver runs under e.mu.
+func (e *Edge) deliver(a *attempt, f frame) {
+	a.heardAt = time.Now()
+	switch f.kind {
+	case kindAccept:
+		if a.instance != "" {
+			return
+		}
+		a.instance = f.instance
+	case kindProgress:
+		if len(a.frames) >= progressRoom {
+			return
+		}
+	}
+	select {
+	case a.frames <- f:
+	default:
+		// A sound worker cannot get here: the attempt is read on and then ends
+		// as broken, by a missing chunk, or as lost.
+		e.log.Error("frame dropped: more than the window allows", "worker", a.instance)
+	}
+}
