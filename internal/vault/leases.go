@@ -1,0 +1,504 @@
+package vault
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"latchkey/internal/fault"
+	"latchkey/internal/registry"
+	"latchkey/internal/secret"
+	"latchkey/internal/tenants"
+)
+
+// LeasesConfig is what a worker's leases need. Only Client is required.
+type LeasesConfig struct {
+	// Client has no authority of its own.
+	Client *Client
+	// Verifier checks each grant before a cached credential is used for it.
+	// Without one only Vault does, when a credential is issued.
+	Verifier *Verifier
+	// PerTenant bounds the live credentials of a tenant on this worker; 0 is 32.
+	PerTenant int
+}
+
+// LeaseRequest asks for the credential of one call.
+type LeaseRequest struct {
+	Tenant tenants.ID
+	Server tenants.ServerID
+	Access registry.Access
+	// User asks for a credential of that user's own; "" shares the server's.
+	User tenants.UserID
+	// Cached keeps a write credential for later calls. Read credentials are
+	// always kept.
+	Cached   bool
+	CallID   string
+	Grant    secret.Text
+	Deadline time.Time
+}
+
+// Lease is a credential, valid until it is released.
+type Lease struct {
+	ID       string
+	Username string
+	Password secret.Text
+	// Until is when a new call gets another credential if it can. Expired is
+	// closed when this one must not be used any more: its pools close then.
+	Until   time.Time
+	Expired <-chan struct{}
+}
+
+// Leases keeps the credentials of one worker. A credential is reused until two
+// thirds of its life are over; then the next call's grant buys another, while
+// the old one serves. When Vault is away cached ones serve to their end.
+type Leases struct {
+	issuer    credentialIssuer
+	verifier  *Verifier
+	perTenant int
+
+	mu     sync.Mutex
+	slots  map[slotKey]*slot
+	live   map[tenants.ID]int
+	ends   endHeap // of every live credential, the soonest first
+	seen   seenGrants
+	closed bool
+
+	wake    chan struct{} // the heap's first entry changed
+	stop    context.CancelFunc
+	stopped chan struct{}
+	jobs    sync.WaitGroup // revocations and replacements under way
+}
+
+type slotKey struct {
+	tenant tenants.ID
+	server tenants.ServerID
+	access registry.Access
+	user   tenants.UserID
+}
+
+// slot holds the current credential of a key, and who fetches the next.
+type slot struct {
+	current *held
+	flight  *flight
+	// restUntil is when a replacement that failed may be tried again.
+	restUntil time.Time
+}
+
+type flight struct {
+	done chan struct{} // closed when the slot is filled or err is set
+	err  error
+}
+
+// held is a live credential.
+type held struct {
+	Lease
+	tenant  tenants.ID
+	token   secret.Text
+	end     time.Time
+	expired chan struct{}
+	users   int  // calls that have it
+	retired bool // nobody new gets it; the last user revokes it
+	over    bool // Expired is closed
+	index   int  // in the heap, -1 outside
+}
+
+const (
+	defaultPerTenant = 32
+	// restAfterFailure spares a Vault that is away one request per call.
+	restAfterFailure = time.Second
+	// replaceTimeout bounds a fetch that several calls wait for.
+	fetchTimeout = 2*requestTimeout + 500*time.Millisecond
+)
+
+var errReplayed = errors.New("this grant was used already")
+
+// NewLeases starts the one goroutine that ends credentials in time.
+func NewLeases(cfg LeasesConfig) *Leases { return newLeases(cfg.Client, cfg) }
+
+func newLeases(i credentialIssuer, cfg LeasesConfig) *Leases {
+	if cfg.PerTenant == 0 {
+		cfg.PerTenant = defaultPerTenant
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	l := &Leases{
+		issuer: i, verifier: cfg.Verifier, perTenant: cfg.PerTenant,
+		slots: map[slotKey]*slot{}, live: map[tenants.ID]int{},
+		wake: make(chan struct{}, 1), stop: stop, stopped: make(chan struct{}),
+	}
+	go l.watch(ctx)
+	return l
+}
+
+// Get trades the call's grant for a credential, or finds a cached one. The
+// caller must call release when the call ends, however it ends; release never
+// blocks. A grant is good for one Get on this worker.
+func (l *Leases) Get(ctx context.Context, r LeaseRequest) (lease Lease, release func(), err error) {
+	if err := l.admit(&r); err != nil {
+		return Lease{}, nil, err
+	}
+	h, err := l.get(ctx, &r)
+	if err != nil {
+		return Lease{}, nil, err
+	}
+	var once sync.Once
+	return h.Lease, func() { once.Do(func() { l.release(h) }) }, nil
+}
+
+// admit refuses a grant that is not for this request or was here before. The
+// name of a call is not enough: a message can be forged, a grant cannot.
+func (l *Leases) admit(r *LeaseRequest) error {
+	g, err := l.verifier.Verify(r.Grant)
+	if err != nil {
+		return refused(err)
+	}
+	if g.Tenant != r.Tenant || g.Server != r.Server || g.Access != r.Access || g.CallID != r.CallID || (r.User != "" && g.User != r.User) {
+		return refused(errors.New("the grant is for something else than the call"))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.seen.add(g.CallID, time.Now()) {
+		return refused(errReplayed)
+	}
+	return nil
+}
+
+func (l *Leases) get(ctx context.Context, r *LeaseRequest) (*held, error) {
+	if r.Access == registry.WriteAccess && !r.Cached {
+		h, err := l.fetch(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		h.users++
+		h.retired = true
+		return h, nil
+	}
+	key := slotKey{r.Tenant, r.Server, r.Access, r.User}
+	for {
+		h, f, mine, err := l.take(key, r)
+		switch {
+		case err != nil || h != nil:
+			return h, err
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return nil, explain(fmt.Errorf("%w: %w", errGaveUp, ctx.Err()), true)
+		}
+		if f.err == nil {
+			continue // take it, or another if it has gone meanwhile
+		}
+		// Another call's grant says nothing about ours.
+		if mine || !errors.Is(f.err, ErrRefused) {
+			return nil, f.err
+		}
+	}
+}
+
+// take gives the credential of a slot, or the flight that fetches it; mine is
+// true when that flight has this call's grant. A credential past two thirds of
+// its life is given all the same, and replaced behind the caller's back.
+func (l *Leases) take(key slotKey, r *LeaseRequest) (h *held, f *flight, mine bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, nil, false, errClosed
+	}
+	s := l.slots[key]
+	if s == nil {
+		s = &slot{}
+		l.slots[key] = s
+	}
+	now := time.Now()
+	if h := s.current; h != nil && !h.over {
+		if now.After(h.Until) && s.flight == nil && now.After(s.restUntil) {
+			l.launch(key, s, r)
+		}
+		h.users++
+		return h, nil, false, nil
+	}
+	if s.flight != nil {
+		return nil, s.flight, false, nil
+	}
+	l.launch(key, s, r)
+	return nil, s.flight, true, nil
+}
+
+// launch fetches the next credential of a slot with the call's grant. It does
+// not stop when that call does: others wait for the result.
+func (l *Leases) launch(key slotKey, s *slot, r *LeaseRequest) {
+	f, request := &flight{done: make(chan struct{})}, *r
+	s.flight = f
+	l.jobs.Go(func() { l.fly(key, f, &request) })
+}
+
+func (l *Leases) fly(key slotKey, f *flight, r *LeaseRequest) {
+	h, err := l.fetch(context.Background(), r)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer close(f.done)
+	s := l.slots[key]
+	if s == nil || s.flight != f {
+		// The server was invalidated meanwhile.
+		if h != nil {
+			l.retire(h)
+		}
+		f.err = refused(errors.New("the server changed while its credential was fetched"))
+		return
+	}
+	s.flight = nil
+	if err != nil {
+		f.err = err
+		s.restUntil = time.Now().Add(restAfterFailure)
+		if s.current == nil {
+			delete(l.slots, key)
+		}
+		return
+	}
+	if s.current != nil {
+		l.retire(s.current)
+	}
+	s.current = h
+}
+
+// fetch gets a credential from Vault within the tenant's share.
+func (l *Leases) fetch(ctx context.Context, r *LeaseRequest) (*held, error) {
+	if err := l.reserve(r.Tenant); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	began := time.Now()
+	got, err := l.issuer.issue(ctx, r)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.unreserve(r.Tenant)
+		return nil, err
+	}
+	if l.closed {
+		l.unreserve(r.Tenant)
+		_ = l.issuer.revoke(ctx, got.token)
+		return nil, errClosed
+	}
+	h := &held{
+		Lease: Lease{ID: got.id, Username: got.username, Password: got.password, Until: began.Add(got.ttl * 2 / 3)},
+		// A moment early: Vault ends it at the full time, sessions and all.
+		tenant: r.Tenant, token: got.token, end: began.Add(got.ttl - min(time.Second, got.ttl/10)),
+		expired: make(chan struct{}), index: -1,
+	}
+	h.Expired = h.expired
+	heap.Push(&l.ends, h)
+	if h.index == 0 {
+		l.poke()
+	}
+	return h, nil
+}
+
+var errClosed = fault.New(fault.CredentialsAway, "This worker is stopping. Nothing was done. Call again now.")
+
+// reserve counts a credential before it exists. A tenant at its bound gives up
+// one that nobody uses, if there is one.
+func (l *Leases) reserve(t tenants.ID) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return errClosed
+	}
+	if l.live[t] >= l.perTenant && !l.evict(t) {
+		return fault.New(fault.Busy, "Your organisation uses all of its %d credentials on this worker. Call again in 1 s.", l.perTenant).After(time.Second)
+	}
+	l.live[t]++
+	return nil
+}
+
+func (l *Leases) unreserve(t tenants.ID) {
+	if l.live[t]--; l.live[t] <= 0 {
+		delete(l.live, t)
+	}
+}
+
+// evict ends the tenant's unused cached credential that would end soonest.
+func (l *Leases) evict(t tenants.ID) bool {
+	var victim *slot
+	var key slotKey
+	for k, s := range l.slots {
+		if k.tenant == t && s.current != nil && s.current.users == 0 && (victim == nil || s.current.end.Before(victim.current.end)) {
+			victim, key = s, k
+		}
+	}
+	if victim == nil {
+		return false
+	}
+	l.retire(victim.current)
+	if victim.current = nil; victim.flight == nil {
+		delete(l.slots, key)
+	}
+	return true
+}
+
+func (l *Leases) release(h *held) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h.users--
+	if h.retired && h.users == 0 {
+		l.finish(h)
+	}
+}
+
+// retire takes a credential out of use; it ends when its last call does.
+func (l *Leases) retire(h *held) {
+	h.retired = true
+	if h.users == 0 {
+		l.finish(h)
+	}
+}
+
+// finish ends a credential now: its pools close and Vault drops its user.
+func (l *Leases) finish(h *held) {
+	if h.over {
+		return
+	}
+	l.expire(h)
+	l.jobs.Go(func() {
+		// Unanswered, it ends by itself with its token.
+		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+		defer cancel()
+		_ = l.issuer.revoke(ctx, h.token)
+	})
+}
+
+// expire tells the credential's users that it is over.
+func (l *Leases) expire(h *held) {
+	h.over = true
+	close(h.expired)
+	if h.index >= 0 {
+		heap.Remove(&l.ends, h.index)
+	}
+	l.unreserve(h.tenant)
+}
+
+// Invalidate ends every credential of a server at once, or of a whole tenant
+// when server is "". Calls that still have one fail in the database.
+func (l *Leases) Invalidate(t tenants.ID, server tenants.ServerID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k, s := range l.slots {
+		if k.tenant != t || (server != "" && k.server != server) {
+			continue
+		}
+		if s.current != nil {
+			l.finish(s.current)
+		}
+		delete(l.slots, k)
+	}
+}
+
+// Close ends every credential and waits, within ctx, until Vault has revoked
+// what it could.
+func (l *Leases) Close(ctx context.Context) error {
+	l.mu.Lock()
+	l.closed = true
+	for len(l.ends) > 0 {
+		l.finish(l.ends[0])
+	}
+	clear(l.slots)
+	l.mu.Unlock()
+	l.stop()
+	<-l.stopped
+	done := make(chan struct{})
+	go func() { l.jobs.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("vault.Leases.Close: credentials are left to end by themselves: %w", ctx.Err())
+	}
+}
+
+// watch ends credentials whose time has come. One timer serves all of them.
+func (l *Leases) watch(ctx context.Context) {
+	defer close(l.stopped)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		timer.Reset(l.sweep())
+		select {
+		case <-timer.C:
+		case <-l.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// sweep expires what is over and returns the time until the next.
+func (l *Leases) sweep() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	for len(l.ends) > 0 && !l.ends[0].end.After(now) {
+		l.expire(l.ends[0]) // Vault revokes it by itself
+	}
+	for k, s := range l.slots {
+		if s.current != nil && s.current.over {
+			if s.current = nil; s.flight == nil {
+				delete(l.slots, k)
+			}
+		}
+	}
+	if len(l.ends) == 0 {
+		return time.Hour
+	}
+	return l.ends[0].end.Sub(now)
+}
+
+func (l *Leases) poke() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// seenGrants remembers call ids for at least the life of a grant, in two
+// halves that take turns, so that forgetting costs nothing.
+type seenGrants struct {
+	young, old map[string]struct{}
+	turn       time.Time
+}
+
+func (s *seenGrants) add(id string, now time.Time) bool {
+	if now.Sub(s.turn) > MaxGrantLife {
+		if now.Sub(s.turn) > 2*MaxGrantLife {
+			s.young = nil
+		}
+		s.old, s.young, s.turn = s.young, map[string]struct{}{}, now
+	}
+	if _, was := s.young[id]; was {
+		return false
+	}
+	if _, was := s.old[id]; was {
+		return false
+	}
+	s.young[id] = struct{}{}
+	return true
+}
+
+// endHeap orders credentials by their end (container/heap).
+type endHeap []*held
+
+func (h endHeap) Len() int           { return len(h) }
+func (h endHeap) Less(i, j int) bool { return h[i].end.Before(h[j].end) }
+func (h endHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].index, h[j].index = i, j }
+func (h *endHeap) Push(x any)        { v := x.(*held); v.index = len(*h); *h = append(*h, v) }
+func (h *endHeap) Pop() any {
+	old := *h
+	v := old[len(old)-1]
+	old[len(old)-1], v.index, *h = nil, -1, old[:len(old)-1]
+	return v
+}
