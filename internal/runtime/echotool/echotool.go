@@ -153,10 +153,10 @@ func wait(ctx context.Context, c *runtime.Call, env runtime.Env) (*mcp.CallToolR
 	if err := arguments(c, &args); err != nil {
 		return nil, err
 	}
-	total := time.Duration(args.Seconds * float64(time.Second))
-	if args.Seconds < 0 || total > maxWait {
+	if args.Seconds < 0 || args.Seconds > maxWait.Seconds() {
 		return nil, invalid("/seconds", "must be 0 to 30")
 	}
+	total := time.Duration(args.Seconds * float64(time.Second))
 	start := time.Now()
 	end := time.NewTimer(total)
 	defer end.Stop()
