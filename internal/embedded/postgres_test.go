@@ -247,7 +247,7 @@ func TestForgedPointerIsRefused(t *testing.T) {
 	if _, err := prepareState(dir); err != nil {
 		t.Fatal(err)
 	}
-	for _, to := range []string{victim, publicBase + "/latchkey-x/../../../" + victim, "", "/"} {
+	for _, to := range []string{victim, filepath.Dir(victim) + "/latchkey-x", publicBase + "/latchkey-x/../../../" + victim, "", "/"} {
 		writeFile(t, to+"\n", 0o600, dir, pointerFile)
 		wantError(t, Reset(dir), pointerFile)
 		_, err := StartPostgres(t.Context(), postgresOptions(dir))
