@@ -1,0 +1,103 @@
+package postgres
+
+import (
+	"context"
+
+	"latchkey/internal/fresh"
+	"latchkey/internal/registry"
+	"latchkey/internal/tenants"
+)
+
+// Cached reads what each call needs through caches that are dropped by the
+// database's own notifications. Everything else is DB's.
+type Cached struct {
+	*DB
+	tenants *fresh.Cache[string, tenants.Tenant]
+	access  *fresh.Cache[accessKey, tenants.Access]
+	hosted  *fresh.Cache[hostedKey, registry.Hosted]
+	grants  *fresh.Cache[grantKey, bool]
+	// OnChange, if set before Run, hears every change after the caches did.
+	OnChange func(Change)
+}
+
+type (
+	accessKey struct {
+		tenant tenants.ID
+		user   tenants.UserID
+	}
+	hostedKey struct {
+		tenant tenants.ID
+		slug   string
+	}
+	grantKey struct {
+		tenant tenants.ID
+		grant  string
+	}
+)
+
+// NewCached makes the caches; Run lets them keep anything.
+func NewCached(db *DB) *Cached {
+	return &Cached{
+		DB:      db,
+		tenants: fresh.New(10_000, func(s string) string { return s }, db.TenantBySlug),
+		access: fresh.New(50_000, func(k accessKey) string { return string(k.tenant) + string(k.user) },
+			func(ctx context.Context, k accessKey) (tenants.Access, error) {
+				return db.Access(ctx, k.tenant, k.user)
+			}),
+		hosted: fresh.New(10_000, func(k hostedKey) string { return string(k.tenant) + k.slug },
+			func(ctx context.Context, k hostedKey) (registry.Hosted, error) {
+				return db.Hosted(ctx, k.tenant, k.slug)
+			}),
+		grants: fresh.New(100_000, func(k grantKey) string { return string(k.tenant) + k.grant },
+			func(ctx context.Context, k grantKey) (bool, error) { return db.GrantActive(ctx, k.tenant, k.grant) }),
+	}
+}
+
+// TenantBySlug, Access, Hosted and GrantActive are DB's, from memory.
+
+func (c *Cached) TenantBySlug(ctx context.Context, slug string) (tenants.Tenant, error) {
+	return c.tenants.Get(ctx, slug)
+}
+
+func (c *Cached) Access(ctx context.Context, t tenants.ID, u tenants.UserID) (tenants.Access, error) {
+	return c.access.Get(ctx, accessKey{t, u})
+}
+
+func (c *Cached) Hosted(ctx context.Context, t tenants.ID, slug string) (registry.Hosted, error) {
+	return c.hosted.Get(ctx, hostedKey{t, slug})
+}
+
+func (c *Cached) GrantActive(ctx context.Context, t tenants.ID, grant string) (bool, error) {
+	return c.grants.Get(ctx, grantKey{t, grant})
+}
+
+// Run listens for changes until ctx ends.
+func (c *Cached) Run(ctx context.Context) {
+	c.Listen(ctx, func(ch Change) {
+		c.apply(ch)
+		if c.OnChange != nil {
+			c.OnChange(ch)
+		}
+	})
+}
+
+func (c *Cached) apply(ch Change) {
+	t := tenants.ID(ch.Tenant)
+	switch ch.Topic {
+	case Lost, Reconnected:
+		hearing := ch.Topic == Reconnected
+		c.tenants.Hearing(hearing)
+		c.access.Hearing(hearing)
+		c.hosted.Hearing(hearing)
+		c.grants.Hearing(hearing)
+	case "tenant":
+		c.tenants.Drop(func(string) bool { return true })
+	case "access":
+		c.access.Drop(func(k accessKey) bool { return k.tenant == t })
+	case "server":
+		c.hosted.Drop(func(k hostedKey) bool { return k.tenant == t })
+		c.access.Drop(func(k accessKey) bool { return k.tenant == t })
+	case "grant":
+		c.grants.Drop(func(k grantKey) bool { return k.tenant == t && k.grant == ch.ID })
+	}
+}
