@@ -17,11 +17,14 @@ import (
 	"time"
 )
 
-// Settings that the messages of this package name. They are read in cmd.
+// Settings that the messages of this package name. They are read in cmd, and
+// by the tests' own main.
 const (
 	EnvPostgresBin = "POSTGRES_BIN"       // PostgresOptions.BinDir
 	EnvVaultBin    = "VAULT_BIN"          // VaultOptions.Bin
 	EnvCacheDir    = "LATCHKEY_CACHE_DIR" // the argument of CacheDir
+
+	EnvTestVaultBin = "LATCHKEY_TEST_VAULT_BIN" // runs the tests on another vault, bao or vaultd
 )
 
 // CacheDir returns the folder for what is fetched or built once and shared by

@@ -136,7 +136,7 @@ func postgresOptions(dir string) PostgresOptions {
 func vaultOptions(dir string) VaultOptions {
 	return VaultOptions{
 		StateDir: dir, CacheDir: sharedCache(), SourceDir: filepath.Join("..", "..", "tools", "vaultd"),
-		Bin: os.Getenv("LATCHKEY_TEST_VAULT_BIN"), Progress: func(s string) { fmt.Fprintln(os.Stderr, s) },
+		Bin: os.Getenv(EnvTestVaultBin), Progress: func(s string) { fmt.Fprintln(os.Stderr, s) },
 	}
 }
 

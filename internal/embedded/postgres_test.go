@@ -262,9 +262,11 @@ func TestPostgresFetched(t *testing.T) {
 	if testing.Short() {
 		t.Skip("downloads 20 MB")
 	}
-	dir := stateDir(t)
-	o := postgresOptions(dir)
-	o.Fetch, o.CacheDir = true, filepath.Join(filepath.Dir(dir), "cache")
+	o := postgresOptions(stateDir(t))
+	// As root's own cache, this one is closed to the account that runs
+	// Postgres: the binaries go elsewhere.
+	o.Fetch, o.CacheDir = true, t.TempDir()
+	defer os.RemoveAll(filepath.Join(publicBase, "latchkey-"+shortHash(o.CacheDir)))
 	p := startPostgres(t, o)
 	if got := query[string](t, p.DSN("postgres"), "SHOW server_version"); !strings.HasPrefix(got, strconv.Itoa(p.Version())) {
 		t.Errorf("server %s, Version() %d", got, p.Version())
@@ -272,5 +274,5 @@ func TestPostgresFetched(t *testing.T) {
 	// Extensions find their library through one of the recreated links.
 	query[string](t, p.DSN("postgres"), "SELECT gen_random_uuid()::text")
 	p.Stop()
-	startPostgres(t, o)
+	startPostgres(t, o).Stop()
 }

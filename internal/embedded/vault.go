@@ -52,7 +52,7 @@ func StartVault(ctx context.Context, o VaultOptions) (_ *Vault, err error) {
 			err = fmt.Errorf("start Vault: %w", err)
 		}
 	}()
-	bin, kind, err := FindVault(ctx, o)
+	bin, kind, err := findVault(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -126,8 +126,13 @@ const (
 )
 
 // FindVault returns the binary that StartVault would run, building it if need
-// be: `make test` calls it ahead of the tests.
-func FindVault(ctx context.Context, o VaultOptions) (bin string, kind vaultKind, err error) {
+// be. StartVault does the same; this is for doing the long part ahead of time.
+func FindVault(ctx context.Context, o VaultOptions) (bin string, err error) {
+	bin, _, err = findVault(ctx, o)
+	return bin, err
+}
+
+func findVault(ctx context.Context, o VaultOptions) (bin string, kind vaultKind, err error) {
 	if o.Bin != "" {
 		kind, err := probeVault(ctx, o.Bin)
 		if err != nil {

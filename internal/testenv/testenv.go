@@ -26,13 +26,6 @@ import (
 	"latchkey/internal/embedded"
 )
 
-// These are the only settings. They are read here rather than in cmd because
-// a test process has no other main than this.
-const (
-	envVaultBin = "LATCHKEY_TEST_VAULT_BIN" // run the tests on this vault, bao or vaultd
-	envCacheDir = embedded.EnvCacheDir
-)
-
 // startTimeout bounds a first use, which may build Vault or download things.
 const startTimeout = 20 * time.Minute
 
@@ -75,7 +68,8 @@ func Main(m *testing.M) {
 func run(m *testing.M) (code int, err error) {
 	removeStale()
 	e := &environment{}
-	if e.cacheDir, err = embedded.CacheDir(os.Getenv(envCacheDir)); err != nil {
+	// The environment is read here because a test process has no other main.
+	if e.cacheDir, err = embedded.CacheDir(os.Getenv(embedded.EnvCacheDir)); err != nil {
 		return 1, err
 	}
 	if e.dir, err = os.MkdirTemp("", tempPrefix); err != nil {
@@ -97,8 +91,8 @@ func run(m *testing.M) (code int, err error) {
 }
 
 func (e *environment) close() error {
-	// Done marks the onces as used up: a goroutine that a test left behind
-	// starts nothing any more.
+	// Using up the onces keeps a goroutine that a test left behind from
+	// starting anything now.
 	if v, _ := e.vault.get(func() (*embedded.Vault, error) { return nil, nil }); v != nil {
 		if err := v.Stop(); err != nil {
 			return err
@@ -167,7 +161,7 @@ func Vault(t testing.TB) *embedded.Vault {
 		defer cancel()
 		return embedded.StartVault(ctx, embedded.VaultOptions{
 			StateDir: e.stateDir(), CacheDir: e.cacheDir, InMemory: true, Progress: say,
-			Bin: os.Getenv(envVaultBin), SourceDir: filepath.Join(root, "tools", "vaultd"),
+			Bin: os.Getenv(embedded.EnvTestVaultBin), SourceDir: filepath.Join(root, "tools", "vaultd"),
 		})
 	})
 	if err != nil {

@@ -27,8 +27,8 @@ func prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = embedded.FindVault(ctx, embedded.VaultOptions{
-		CacheDir: cache, Bin: os.Getenv("LATCHKEY_TEST_VAULT_BIN"), SourceDir: "tools/vaultd", Progress: say,
+	_, err = embedded.FindVault(ctx, embedded.VaultOptions{
+		CacheDir: cache, Bin: os.Getenv(embedded.EnvTestVaultBin), SourceDir: "tools/vaultd", Progress: say,
 	})
 	if err != nil {
 		return err
