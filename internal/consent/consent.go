@@ -126,7 +126,7 @@ type scopeView struct {
 
 type toolView struct {
 	Tool
-	Milder string // this tool alone would be in a milder group, of this name
+	Milder string // this tool alone would be in a milder group
 }
 
 type choice struct {
@@ -144,6 +144,8 @@ var groupsInOrder = []group{
 	{Risk: registry.Destructive, Label: "Cannot be undone", Help: "Deletes, sends or pays. Tick only what you mean."},
 }
 
+var milder = [...]string{"only reads", "can be undone"}
+
 func newView(p Page) view {
 	v := view{Page: p, To: destinationOf(p.Client.Redirect), HasBefore: !p.Before.IsZero()}
 	v.Groups = append(v.Groups, groupsInOrder...)
@@ -159,7 +161,7 @@ func newView(p Page) view {
 		for _, t := range s.Tools {
 			tv := toolView{Tool: t}
 			if n := rank(t.Risk); n < at {
-				tv.Milder = groupsInOrder[n].Label
+				tv.Milder = milder[n]
 			}
 			if len(sv.First) < shown {
 				sv.First = append(sv.First, tv)
@@ -255,10 +257,11 @@ func span(d time.Duration) string {
 
 // destination is where an answer goes, in words.
 type destination struct {
-	Host  string // what to show large
-	URI   string
-	Local bool // a port of this computer
-	App   bool // an app's own scheme
+	Host   string // what to show large
+	URI    string
+	Local  bool   // a port of this computer
+	App    bool   // an app's own scheme
+	Scheme string // of the app, as in links: cursor://
 }
 
 func destinationOf(redirect string) destination {
@@ -268,7 +271,7 @@ func destinationOf(redirect string) destination {
 	}
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
-		return destination{Host: u.Scheme + ": on this computer", URI: redirect, App: true}
+		return destination{Host: "the app for " + u.Scheme + ":// links on this computer", URI: redirect, App: true, Scheme: u.Scheme + "://"}
 	case loopback(u.Hostname()):
 		return destination{Host: u.Host + " on this computer", URI: redirect, Local: true}
 	}

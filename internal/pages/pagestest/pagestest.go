@@ -1,0 +1,250 @@
+// Package pagestest looks at pages with a real browser: Chromium over its
+// debugging protocol, axe-core for accessibility, and screenshots for people.
+package pagestest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/audits"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+
+	"latchkey/internal/testenv"
+)
+
+const axePackage = "axe-core@4.14.1"
+
+// Browser is one window of a fresh Chromium.
+type Browser struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu    sync.Mutex
+	wrong []string
+	sent  []string
+}
+
+// New starts a Chromium until the test ends.
+func New(t *testing.T) *Browser {
+	t.Helper()
+	options := []chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(testenv.Chromium(t)), chromedp.UserDataDir(t.TempDir()),
+		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.Headless, chromedp.DisableGPU, chromedp.NoSandbox,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", true),
+		chromedp.Flag("disable-features", "PasswordManagerOnboarding,AutofillServerCommunication,OptimizationHints,MediaRouter"),
+	}
+	ctx, expire := context.WithTimeout(context.Background(), 3*time.Minute)
+	t.Cleanup(expire)
+	ctx, stop := chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(stop)
+	ctx, cancel := chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	t.Cleanup(func() { chromedp.Cancel(ctx) })
+	b := &Browser{t: t, ctx: ctx}
+	if err := chromedp.Listen(ctx, b.note); err != nil {
+		t.Fatal(err)
+	}
+	call(b, network.Enable, network.EnableParams{})
+	call(b, log.Enable, cdp.Empty{})
+	call(b, audits.Enable, cdp.Empty{})
+	b.Size(1100, 900)
+	return b
+}
+
+// Context is for chromedp.Run.
+func (b *Browser) Context() context.Context { return b.ctx }
+
+// Do runs actions and fails the test with what went wrong.
+func (b *Browser) Do(actions ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, actions...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// Get runs an action that has a result.
+func Get[T any](b *Browser, action chromedp.Action[T]) T {
+	b.t.Helper()
+	v, err := chromedp.Run(b.ctx, action)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return v
+}
+
+func call[P, R any](b *Browser, c cdp.Command[P, R], params P) {
+	b.t.Helper()
+	if _, err := chromedp.Call(b.ctx, c, params); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// Open goes to a page and waits for it.
+func (b *Browser) Open(url string) {
+	b.t.Helper()
+	b.Do(chromedp.Navigate(url), chromedp.WaitReady(chromedp.CSS("main")))
+}
+
+// Submit does what sends a form and waits for the page that answers it.
+func (b *Browser) Submit(action chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	Get(b, chromedp.WaitEvent(page.LoadEventFired, func(page.EventLoadEventFired) bool { return true }, action))
+}
+
+// Theme is what the browser says the person prefers: light or dark.
+func (b *Browser) Theme(name string) {
+	b.t.Helper()
+	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
+	})
+}
+
+// Size sets the window.
+func (b *Browser) Size(width, height int64) {
+	b.t.Helper()
+	call(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+		Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 600,
+	})
+}
+
+// Text is what the page says, as it is shown.
+func (b *Browser) Text() string {
+	b.t.Helper()
+	return Get(b, chromedp.Evaluate[string](`document.body.innerText`))
+}
+
+// Location is where the window is.
+func (b *Browser) Location() string {
+	b.t.Helper()
+	return Get(b, chromedp.Location())
+}
+
+func (b *Browser) note(event any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch e := event.(type) {
+	case *audits.EventIssueAdded:
+		if p := e.Issue.Details.ContentSecurityPolicyIssueDetails; p != nil {
+			b.wrong = append(b.wrong, fmt.Sprintf("%s: %s", p.ViolatedDirective, p.BlockedURL))
+		}
+	case *log.EventEntryAdded:
+		if e.Entry.Source == log.EntrySourceSecurity || strings.Contains(e.Entry.Text, "Content Security Policy") {
+			b.wrong = append(b.wrong, e.Entry.Text)
+		}
+	case *network.EventRequestWillBeSent:
+		b.sent = append(b.sent, e.Request.URL)
+	case *page.EventFrameRequestedNavigation:
+		b.sent = append(b.sent, e.URL)
+	}
+}
+
+// Violations are breaches of the content security policy so far.
+func (b *Browser) Violations() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string(nil), b.wrong...)
+}
+
+// Sent are the URLs that were asked for so far.
+func (b *Browser) Sent() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string(nil), b.sent...)
+}
+
+// Axe returns the breaches of WCAG 2.2 A and AA that axe-core finds in the
+// page, one line each.
+func (b *Browser) Axe() []string {
+	b.t.Helper()
+	source, err := os.ReadFile(filepath.Join(testenv.NPM(b.t, axePackage), "node_modules", "axe-core", "axe.min.js"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	Get(b, chromedp.Evaluate[int](string(source)+"\n;0"))
+	found := Get(b, chromedp.Evaluate[string](`axe.run(document, {preload: false, runOnly: ["wcag2a","wcag2aa","wcag21a","wcag21aa","wcag22aa","best-practice"]})
+		.then(r => JSON.stringify(r.violations.map(v => v.id + ": " + v.help + " " + v.nodes.map(n => n.html + " " + n.failureSummary).join(" | "))))`,
+		chromedp.EvalAwaitPromise))
+	var lines []string
+	if err := json.Unmarshal([]byte(found), &lines); err != nil {
+		b.t.Fatal(err)
+	}
+	return lines
+}
+
+// Check runs axe in both themes and at the width of a phone, takes a
+// screenshot of each, and fails the test on any breach, on a page that is
+// wider than its window, and on a breach of the policy.
+func (b *Browser) Check(name, url string) {
+	b.t.Helper()
+	b.Open(url)
+	if v := b.Violations(); len(v) > 0 {
+		b.t.Errorf("%s: content security policy: %s", name, strings.Join(v, "\n"))
+	}
+	b.CheckHere(name)
+}
+
+// CheckHere is Check of the page that is open.
+func (b *Browser) CheckHere(name string) {
+	b.t.Helper()
+	for _, width := range []int64{1100, 390} {
+		b.Size(width, 900)
+		for _, theme := range []string{"light", "dark"} {
+			b.Theme(theme)
+			for _, v := range b.Axe() {
+				b.t.Errorf("%s, %s, %d px: %s", name, theme, width, v)
+			}
+			over := Get(b, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
+			if over > 0 {
+				b.t.Errorf("%s, %d px: the page is %d px wider than the window", name, width, over)
+			}
+			b.Shot(fmt.Sprintf("%s-%s-%d", name, theme, width))
+		}
+	}
+	b.Size(1100, 900)
+	b.Theme("light")
+}
+
+// Shot writes a picture of the whole page into the folder that
+// LATCHKEY_SCREENSHOTS names, and nothing without it.
+func (b *Browser) Shot(name string) {
+	b.t.Helper()
+	dir := os.Getenv("LATCHKEY_SCREENSHOTS")
+	if dir == "" {
+		return
+	}
+	png := Get(b, chromedp.FullScreenshot(100))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// Asked reports whether a URL with the prefix was asked for.
+func (b *Browser) Asked(prefix string) bool {
+	for _, u := range b.Sent() {
+		if strings.HasPrefix(u, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// DataURL is a page of its own, for what another site would do.
+func DataURL(html string) string { return "data:text/html," + url.PathEscape(html) }
