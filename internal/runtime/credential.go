@@ -19,6 +19,7 @@ type Leases interface {
 // no upstream never ask for it.
 type credential struct {
 	leases Leases
+	call   *Call
 	req    vault.LeaseRequest
 
 	mu     sync.Mutex
@@ -37,7 +38,7 @@ func (w *Worker) credentialFor(r *Received, o Opening) *credential {
 	if o.PerUser {
 		req.User = r.Call.Caller.User
 	}
-	return &credential{leases: w.Leases, req: req}
+	return &credential{leases: w.Leases, call: r.Call, req: req}
 }
 
 // get is Env.Credential. It asks Vault once, whatever the answer is: a call
@@ -59,12 +60,31 @@ func (c *credential) trade(ctx context.Context) (Credential, error) {
 	if c.leases == nil {
 		return Credential{}, fault.New(fault.CredentialsAway, "This worker cannot obtain credentials. Nothing was done; tell your administrator that the workers have no Vault.")
 	}
+	if err := c.sameAsSigned(); err != nil {
+		return Credential{}, fault.New(fault.CredentialsAway, "No credential is given for this call, because it is not the one that was allowed.").Because(err)
+	}
 	lease, release, err := c.leases.Get(ctx, c.req)
 	c.giveUp = release
 	if err != nil {
 		return Credential{}, err
 	}
 	return Credential{ID: lease.ID, Username: lease.Username, Password: lease.Password, Until: lease.Until, Expired: lease.Expired}, nil
+}
+
+// sameAsSigned compares the call with what the edge signed, so that nothing of
+// it can be changed on its way: not the tool, and not the spec. Leases and
+// Vault look at the signature, at tenant, server, access and user; a grant that
+// cannot be read gets nothing from them.
+func (c *credential) sameAsSigned() error {
+	var reader *vault.Verifier // which reads without checking
+	g, err := reader.Verify(c.call.Grant)
+	if err != nil {
+		return nil
+	}
+	if g.CallID != c.call.ID || g.Tool != c.call.Name || g.Revision != c.call.Revision || g.OpenHash != c.call.OpenHash {
+		return errors.New("the call is not the one in its grant")
+	}
+	return nil
 }
 
 // release gives the lease back. It runs however the call ended.

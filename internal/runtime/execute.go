@@ -46,19 +46,19 @@ func panicked(log *slog.Logger, p any, call string) error {
 	return fault.New(fault.Unexpected, "The platform failed while it ran this call. Name the call id %s to your administrator.", call)
 }
 
-// answerable makes the error that may leave the worker. Drivers wrap the end
-// of a context in errors of their own, so that what ended the call is read off
-// the context.
+// answerable makes the error that may leave the worker. Drivers and Vault put
+// the end of a context in words of their own, so that a downstream failure
+// after that end is taken for the end itself.
 func answerable(ctx context.Context, err error) *fault.Error {
 	var f *fault.Error
-	if errors.As(err, &f) {
+	if known := errors.As(err, &f); known && (ctx.Err() == nil || f.Code.Category != fault.Downstream) {
 		return f
 	}
-	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	switch ctx.Err() {
+	case nil:
+		return fault.Of(err)
+	case context.DeadlineExceeded:
 		return fault.New(fault.DeadlineExceeded, "The call took longer than it may and was stopped. Ask for less at a time, or call again later.").Because(err)
-	case ctx.Err() != nil:
-		return fault.New(fault.Cancelled, "The call was cancelled.").Because(err)
 	}
-	return fault.Of(err)
+	return fault.New(fault.Cancelled, "The call was cancelled.").Because(err)
 }
