@@ -49,6 +49,20 @@ func CacheDir(override string) (string, error) {
 	return dir, nil
 }
 
+// absolute makes paths independent of the folders that commands run in. An
+// empty one stays empty.
+func absolute(paths ...*string) (err error) {
+	for _, p := range paths {
+		if *p == "" {
+			continue
+		}
+		if *p, err = filepath.Abs(*p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // progress is a func(string) that may be nil.
 type progress func(string)
 

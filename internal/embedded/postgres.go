@@ -62,6 +62,9 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (_ *Postgres, err err
 			err = fmt.Errorf("start Postgres: %w", err)
 		}
 	}()
+	if err := absolute(&o.CacheDir, &o.BinDir); err != nil {
+		return nil, err
+	}
 	stateDir, err := prepareState(o.StateDir)
 	if err != nil {
 		return nil, err

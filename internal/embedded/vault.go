@@ -133,12 +133,21 @@ func FindVault(ctx context.Context, o VaultOptions) (bin string, err error) {
 }
 
 func findVault(ctx context.Context, o VaultOptions) (bin string, kind vaultKind, err error) {
+	if err := absolute(&o.CacheDir, &o.SourceDir); err != nil {
+		return "", 0, err
+	}
 	if o.Bin != "" {
-		kind, err := probeVault(ctx, o.Bin)
+		bin, err := exec.LookPath(o.Bin) // a path, or a name on PATH
+		if err == nil {
+			bin, err = filepath.Abs(bin)
+		}
+		if err == nil {
+			kind, err = probeVault(ctx, bin)
+		}
 		if err != nil {
 			return "", 0, fmt.Errorf("%s=%s: %w", EnvVaultBin, o.Bin, err)
 		}
-		return o.Bin, kind, nil
+		return bin, kind, nil
 	}
 	for _, name := range []string{"vault", "bao"} {
 		bin, err := exec.LookPath(name)

@@ -207,7 +207,7 @@ func TestVaultIsBuiltOnce(t *testing.T) {
 func TestVaultThatDoesNotBuild(t *testing.T) {
 	o := fakeVaultd(t, "package main\n\nfunc main() { undefinedThing() }\n")
 	_, err := StartVault(t.Context(), o)
-	wantError(t, err, "building vaultd in "+o.SourceDir+" failed", "undefined: undefinedThing", EnvVaultBin, "vaultd.log")
+	wantError(t, err, "building vaultd in "+o.SourceDir+" failed", "go online once", "undefined: undefinedThing", EnvVaultBin, "vaultd.log")
 }
 
 func TestVaultThatEndsAtOnce(t *testing.T) {
@@ -226,7 +226,9 @@ func vaultScript(t *testing.T) string {
 func TestVaultBinRunsInDevMode(t *testing.T) {
 	o := realVaultd(t, stateDir(t))
 	t.Setenv("VAULT_ADDR", "https://vault.production.example")
-	o.Bin = vaultScript(t)
+	script := vaultScript(t)
+	t.Chdir(filepath.Dir(filepath.Dir(script)))
+	o.Bin = filepath.Join(filepath.Base(filepath.Dir(script)), "vault") // relative
 	testDevMode(t, o)
 }
 
