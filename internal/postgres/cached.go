@@ -3,6 +3,9 @@ package postgres
 import (
 	"context"
 
+	"github.com/jackc/pgx/v5"
+
+	"latchkey/internal/fault"
 	"latchkey/internal/fresh"
 	"latchkey/internal/registry"
 	"latchkey/internal/tenants"
@@ -100,4 +103,14 @@ func (c *Cached) apply(ch Change) {
 	case "grant":
 		c.grants.Drop(func(k grantKey) bool { return k.tenant == t && k.grant == ch.ID })
 	}
+}
+
+// GrantActive says whether a consent stands: it exists, was not revoked and
+// has not run out. Of an unknown one it does not.
+func (db *DB) GrantActive(ctx context.Context, t tenants.ID, grant string) (active bool, err error) {
+	defer fault.Wrap(&err, "postgres.GrantActive(%s, %s)", t, grant)
+	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM oauth_grants WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp()))`, grant).Scan(&active)
+	})
+	return active, err
 }

@@ -1,0 +1,137 @@
+package mcpgateway
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"latchkey/internal/fault"
+	"latchkey/internal/registry"
+	"latchkey/internal/runtime"
+	"latchkey/internal/tenants"
+)
+
+// call is one tool call or resource read on its way through the steps.
+type call struct {
+	ex       *exchange
+	id       string
+	op       runtime.Op
+	name     string // tool name, or the URI that was asked for
+	scope    string
+	hash     string // of the definition
+	risk     registry.Risk
+	repeat   bool // may run again if its worker is lost
+	timeout  time.Duration
+	revision registry.Revision
+	input    json.RawMessage
+	key      string // idempotency key
+	caller   tenants.User
+	began    time.Time
+	check    func(json.RawMessage) error
+	progress func(done, total float64, message string)
+
+	outcome DispatchOutcome
+}
+
+// run takes a call through the steps of design.md. The steps from here on are
+// the same for tools and resources. Whatever is decided is on record before
+// run returns, and so before any answer leaves.
+func (g *Gateway) run(ctx context.Context, c *call) (*runtime.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+
+	if err := g.allow(ctx, c); err != nil { // step 3: scope, role
+		return nil, g.recordRefusal(ctx, c, err)
+	}
+	if err := c.check(c.input); err != nil { // step 4: arguments
+		return nil, g.recordRefusal(ctx, c, err)
+	}
+	if err := g.recordIntent(ctx, c); err != nil { // step 8: before anything with effects
+		return nil, err
+	}
+	res, err := g.dispatch(ctx, c)           // steps 9-13: a worker runs it
+	return g.recordOutcome(ctx, c, res, err) // step 14: before the reply
+}
+
+const (
+	defaultTimeout = 30 * time.Second
+	maxTimeout     = 10 * time.Minute
+)
+
+func timeoutOf(d time.Duration) time.Duration {
+	if d <= 0 {
+		return defaultTimeout
+	}
+	return min(d, maxTimeout)
+}
+
+// callTool handles one typed tools/call. The tool is the one that the SDK's
+// exact look-up found: what is checked is what runs.
+func (g *Gateway) callTool(ctx context.Context, rev registry.Revision, tool *registry.Tool, v *validator, req *mcp.CallToolRequest) *mcp.CallToolResult {
+	ex := exchangeOf(req.Extra.TokenInfo)
+	c := &call{
+		ex: ex, id: newCallID(), op: runtime.CallTool, name: tool.Name, scope: tool.Scope, hash: tool.Hash,
+		risk: tool.Risk, repeat: tool.Risk == registry.Reads || tool.Idempotent, timeout: timeoutOf(tool.Timeout),
+		revision: rev, input: req.Params.Arguments, began: time.Now(), check: v.check,
+		progress: progressTo(ctx, req),
+	}
+	var err error
+	if c.key, err = idempotencyKey(req.Params.Meta, c.id); err != nil {
+		return toolError(fault.Of(g.recordRefusal(ctx, c, err)), c.id)
+	}
+	res, err := g.run(ctx, c)
+	return g.replyTool(c, res, err)
+}
+
+// readResource handles one typed resources/read, always with read access.
+func (g *Gateway) readResource(ctx context.Context, rev registry.Revision, def *registry.Resource, req *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
+	ex := exchangeOf(req.Extra.TokenInfo)
+	c := &call{
+		ex: ex, id: newCallID(), op: runtime.ReadResource, name: req.Params.URI, scope: def.Scope, hash: def.Hash,
+		risk: registry.Reads, repeat: true, timeout: timeoutOf(def.Timeout),
+		revision: rev, began: time.Now(), check: func(json.RawMessage) error { return boundedURI(req.Params.URI) },
+		progress: func(float64, float64, string) {},
+	}
+	res, err := g.run(ctx, c)
+	return replyResource(c, res, err)
+}
+
+func newCallID() string { return tenants.RandomID("ca") }
+
+func boundedURI(uri string) error {
+	if len(uri) > 2048 {
+		return fault.New(fault.InvalidArguments, "The resource's URI is longer than 2048 bytes.")
+	}
+	return nil
+}
+
+// metaIdempotencyKey is where a caller puts a key of its own for a call with
+// effects. Without one, the call's id is the key.
+const metaIdempotencyKey = "latchkey/idempotencyKey"
+
+func idempotencyKey(meta mcp.Meta, callID string) (string, error) {
+	v, given := meta[metaIdempotencyKey]
+	if !given {
+		return callID, nil
+	}
+	key, ok := v.(string)
+	if !ok || key == "" || len(key) > 200 {
+		return "", fault.New(fault.InvalidArguments, "The idempotency key must be a string of 1 to 200 bytes.").
+			WithDetails(fault.Detail{Pointer: "/_meta/latchkey~1idempotencyKey", Reason: "it is not such a string", Fix: "send a UUID"})
+	}
+	return key, nil
+}
+
+// progressTo sends progress to a caller that asked for it.
+func progressTo(ctx context.Context, req *mcp.CallToolRequest) func(done, total float64, message string) {
+	token := req.Params.GetProgressToken()
+	if token == nil {
+		return func(float64, float64, string) {}
+	}
+	return func(done, total float64, message string) {
+		// A caller that is gone shows as a cancelled context, not here.
+		_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: token, Progress: done, Total: total, Message: message})
+	}
+}

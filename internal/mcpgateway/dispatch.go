@@ -1,0 +1,51 @@
+package mcpgateway
+
+import (
+	"context"
+	"time"
+
+	"latchkey/internal/fault"
+	"latchkey/internal/runtime"
+	"latchkey/internal/vault"
+)
+
+// dispatch is step 9: a grant for this one call, signed here and traded by the
+// worker at Vault, and the call itself.
+func (g *Gateway) dispatch(ctx context.Context, c *call) (*runtime.Result, error) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = c.began.Add(c.timeout)
+	}
+	h := c.ex.hosted
+	opening := OpeningOf(h.Server, c.revision)
+	hash := g.servers.openHash(h, c.revision)
+	grant, err := g.cfg.Signer.Sign(vault.Grant{
+		Tenant: c.ex.tenant.ID, Server: h.Server.ID, Revision: c.revision.ID, Tool: c.name,
+		Access: c.risk.Access(), User: c.ex.principal.User, CallID: c.id, OpenHash: hash, Deadline: deadline,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.outcome, err = g.cfg.Dispatch.Dispatch(ctx, &runtime.Call{
+		ID: c.id, Tenant: opening.Tenant, Server: opening.Server, Revision: opening.Revision, OpenHash: hash,
+		Op: c.op, Name: c.name, Input: c.input, Access: c.risk.Access(),
+		Caller:         runtime.Caller{User: c.caller.ID, Email: c.caller.Email, Name: c.caller.Name, Roles: c.caller.Roles, Client: c.ex.principal.Client},
+		IdempotencyKey: c.key, Traceparent: c.ex.traceparent, Deadline: deadline, Grant: grant,
+	}, DispatchOptions{Pool: h.Server.Pool, Repeatable: c.repeat, Progress: c.progress})
+	if err != nil {
+		return nil, explain(c, err)
+	}
+	return c.outcome.Result, nil
+}
+
+// explain makes an unclear end of a call with effects say so.
+func explain(c *call, err error) error {
+	f := fault.Of(err)
+	if !c.repeat && c.outcome.Started && unclear(f) {
+		return fault.New(fault.OutcomeUnknown, "%s It is not known whether %s took effect: check before you repeat it.", f.Message, c.name).Because(err)
+	}
+	if f.RetryAfter == 0 && f.Code.Category == fault.Downstream && f.Code != fault.OutcomeUnknown {
+		return f.After(2 * time.Second)
+	}
+	return err
+}

@@ -1,0 +1,117 @@
+// Package mcpgateway serves tenants' servers over MCP and takes a call from
+// its HTTP request to its recorded answer. call.go is the table of contents;
+// each step has a file.
+//
+// It decides whether a call may run. It leaves tokens to authn, execution to
+// runtime, and records to audit. Everything that it refuses, it refuses on the
+// typed call: what the HTTP layer sees of a body only chooses a transport.
+package mcpgateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"latchkey/internal/audit"
+	"latchkey/internal/authn"
+	"latchkey/internal/registry"
+	"latchkey/internal/runtime"
+	"latchkey/internal/secret"
+	"latchkey/internal/site"
+	"latchkey/internal/tenants"
+	"latchkey/internal/vault"
+)
+
+// Config is what a gateway is made of.
+type Config struct {
+	Sites    *site.Sites
+	Verifier interface {
+		Verify(ctx context.Context, t tenants.ID, issuer, audience, token string) (authn.Principal, error)
+	}
+	Registry interface {
+		Hosted(ctx context.Context, t tenants.ID, slug string) (registry.Hosted, error)
+	}
+	People interface {
+		Access(ctx context.Context, t tenants.ID, u tenants.UserID) (tenants.Access, error)
+	}
+	// Challenged hears that a call of this grant was refused for want of a
+	// scope, so that the authorization server can make clients that only
+	// refresh ask again.
+	Challenged func(ctx context.Context, t tenants.ID, grant string)
+	Signer     interface {
+		Sign(g vault.Grant) (secret.Text, error)
+	}
+	Dispatch Dispatcher
+	Audit    interface {
+		Add(ctx context.Context, e audit.Event) error
+	}
+	// AllowedOrigins are browser origins that may call besides the tenant's own
+	// and loopback ones; "*" allows all.
+	AllowedOrigins []string
+	Log            *slog.Logger
+}
+
+// Dispatcher runs a call on a worker. It is declared here, by its user, so
+// that the gateway does not depend on a transport.
+type Dispatcher interface {
+	Dispatch(ctx context.Context, c *runtime.Call, o DispatchOptions) (DispatchOutcome, error)
+}
+
+// DispatchOptions say where a call runs.
+type DispatchOptions struct {
+	Pool       string
+	Repeatable bool // read-only or idempotent: it may run again when its worker is lost
+	Progress   func(done, total float64, message string)
+}
+
+// DispatchOutcome is what is known of a call, also when it failed.
+type DispatchOutcome struct {
+	Result *runtime.Result
+	Worker string
+	// Started: with an error, the call may have had effects.
+	Started bool
+}
+
+// Gateway serves MCP. It is safe for concurrent use.
+type Gateway struct {
+	cfg     Config
+	servers *servers
+	// A modern request is stateless; whether it may be answered by plain JSON
+	// is decided for each. A legacy session lives in the stateful handler.
+	stateless, streaming, stateful http.Handler
+}
+
+// Sessions of legacy clients end after this long without a request.
+const sessionIdle = 30 * time.Minute
+
+// New makes a gateway.
+func New(cfg Config) *Gateway {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Challenged == nil {
+		cfg.Challenged = func(context.Context, tenants.ID, string) {}
+	}
+	g := &Gateway{cfg: cfg}
+	g.servers = newServers(g)
+	pick := func(r *http.Request) *mcp.Server {
+		if ex := exchangeOf(auth.TokenInfoFromContext(r.Context())); ex != nil {
+			return g.servers.get(ex.hosted)
+		}
+		return nil
+	}
+	handler := func(o mcp.StreamableHTTPOptions) http.Handler {
+		o.DisableLocalhostProtection = true // site checks Host, edge.go checks Origin
+		o.MaxRequestBodyBytes = maxBody
+		o.PropagateRequestCancellation = true
+		return mcp.NewStreamableHTTPHandler(pick, &o)
+	}
+	g.stateless = handler(mcp.StreamableHTTPOptions{Stateless: true, JSONResponse: true})
+	g.streaming = handler(mcp.StreamableHTTPOptions{Stateless: true})
+	g.stateful = handler(mcp.StreamableHTTPOptions{SessionTimeout: sessionIdle})
+	return g
+}

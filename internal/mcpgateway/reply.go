@@ -1,0 +1,71 @@
+package mcpgateway
+
+import (
+	"encoding/json"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"latchkey/internal/fault"
+	"latchkey/internal/runtime"
+)
+
+// replyTool turns what is known of a call into its MCP result.
+func (g *Gateway) replyTool(c *call, res *runtime.Result, err error) *mcp.CallToolResult {
+	if err != nil {
+		f := fault.Of(err)
+		if f.Code.Category == fault.Internal {
+			g.cfg.Log.Error("call failed", "call", c.id, "tool", c.name, "error", err)
+		}
+		return toolError(f, c.id)
+	}
+	out := res.Tool
+	if out == nil {
+		return toolError(fault.New(fault.ToolFailed, "The server answered something that is not a tool result. Tell its administrator."), c.id)
+	}
+	if out.Content == nil {
+		out.Content = []mcp.Content{}
+	}
+	if out.IsError && out.StructuredContent == nil {
+		out.StructuredContent = map[string]any{"error": failureOf(fault.New(fault.ToolFailed, "The tool reported a failure; its text says what."), c.id)}
+	}
+	return out
+}
+
+func replyResource(c *call, res *runtime.Result, err error) (*mcp.ReadResourceResult, error) {
+	if err != nil {
+		if fault.HasCode(err, fault.NotFound) {
+			return nil, mcp.ResourceNotFoundError(c.name)
+		}
+		return nil, rpcError(fault.Of(err), c.id)
+	}
+	if res.Resource == nil || res.Resource.Contents == nil {
+		return nil, mcp.ResourceNotFoundError(c.name)
+	}
+	return res.Resource, nil
+}
+
+// resultBytes is the size of what the caller gets, for the record.
+func resultBytes(res *runtime.Result) int {
+	n := 0
+	if res.Tool != nil {
+		for _, c := range res.Tool.Content {
+			switch c := c.(type) {
+			case *mcp.TextContent:
+				n += len(c.Text)
+			case *mcp.ImageContent:
+				n += len(c.Data)
+			case *mcp.AudioContent:
+				n += len(c.Data)
+			}
+		}
+		if raw, ok := res.Tool.StructuredContent.(json.RawMessage); ok {
+			n += len(raw)
+		}
+	}
+	if res.Resource != nil {
+		for _, c := range res.Resource.Contents {
+			n += len(c.Text) + len(c.Blob)
+		}
+	}
+	return n
+}
