@@ -17,13 +17,16 @@ import (
 	"time"
 )
 
+// setVaultBin names the setting that makes building needless, in messages.
+const setVaultBin = EnvVaultBin + " (for tests " + EnvTestVaultBin + ")"
+
 // buildVault returns a vaultd built from o.SourceDir, from the cache if the
 // same source was built before by the same Go. Of several processes that want
 // one at the same time, one builds and the others wait for it.
 func buildVault(ctx context.Context, o VaultOptions) (bin string, err error) {
 	say := progress(o.Progress)
 	if o.SourceDir == "" || o.CacheDir == "" {
-		return "", fmt.Errorf("there is no `vault` or `bao` on PATH, and no source to build one from. Install Vault or OpenBao, or set %s to such a binary", EnvVaultBin)
+		return "", fmt.Errorf("there is no `vault` or `bao` on PATH, and no source to build one from. Install Vault or OpenBao, or set %s to such a binary", setVaultBin)
 	}
 	key, err := vaultKey(ctx, o.SourceDir)
 	if err != nil {
@@ -85,7 +88,7 @@ func compileVault(ctx context.Context, sourceDir, bin string, say progress) erro
 			return fmt.Errorf("building Vault was interrupted: %w", ctx.Err())
 		}
 		return fmt.Errorf("building vaultd in %s failed: %w. If this machine is offline, go online once, or set %s to a vault or bao binary; else run `cd %s && go build .`. The whole output is in %s; it ends:%s",
-			sourceDir, err, EnvVaultBin, sourceDir, logFile, tail(logFile, 12))
+			sourceDir, err, setVaultBin, sourceDir, logFile, tail(logFile, 12))
 	}
 	say.sayf("built Vault in %s", seconds(began))
 	return os.Rename(tmp, bin)
@@ -99,7 +102,7 @@ func vaultKey(ctx context.Context, sourceDir string) (string, error) {
 	cmd.Dir = sourceDir // its go.mod may choose another toolchain
 	version, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("building Vault needs Go: `go env GOVERSION` in %s failed: %w. Install Go, or set %s to a vault or bao binary", sourceDir, err, EnvVaultBin)
+		return "", fmt.Errorf("building Vault needs Go: `go env GOVERSION` in %s failed: %w. Install Go, or set %s to a vault or bao binary", sourceDir, err, setVaultBin)
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "%s %s/%s\n", bytes.TrimSpace(version), runtime.GOOS, runtime.GOARCH)
