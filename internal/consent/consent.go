@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -158,7 +159,7 @@ func newView(p Page) view {
 			New:    v.HasBefore && !s.Allowed,
 			Covers: covers(s),
 		}
-		for _, t := range s.Tools {
+		for _, t := range worstFirst(s.Tools) {
 			tv := toolView{Tool: t}
 			if n := rank(t.Risk); n < at {
 				tv.Milder = milder[n]
@@ -218,6 +219,13 @@ func severity(s Scope) int {
 	return worst
 }
 
+// worstFirst keeps what matters most from being folded away.
+func worstFirst(tools []Tool) []Tool {
+	tools = slices.Clone(tools)
+	slices.SortStableFunc(tools, func(a, b Tool) int { return rank(b.Risk) - rank(a.Risk) })
+	return tools
+}
+
 func covers(s Scope) string {
 	var parts []string
 	add := func(n int, one, many string) {
@@ -275,7 +283,7 @@ func destinationOf(redirect string) destination {
 	case loopback(u.Hostname()):
 		return destination{Host: u.Host + " on this computer", URI: redirect, Local: true}
 	}
-	return destination{Host: u.Host, URI: redirect}
+	return destination{Host: pages.Host(u.Host), URI: redirect}
 }
 
 func loopback(host string) bool {
@@ -283,5 +291,5 @@ func loopback(host string) bool {
 		return true
 	}
 	a, err := netip.ParseAddr(host)
-	return err == nil && a.Unmap().IsLoopback()
+	return err == nil && (a.Unmap().IsLoopback() || a.IsUnspecified())
 }

@@ -164,9 +164,7 @@ func when(t, now time.Time) moment {
 	return m
 }
 
-// ReturnPage is for an answer that goes to an app on this computer: a redirect
-// to its scheme leaves the browser on the page that was answered, which looks
-// as if nothing had happened.
+// ReturnPage goes between an answer and the app it goes to.
 type ReturnPage struct {
 	Base, Tenant string
 	Client       string
@@ -174,10 +172,22 @@ type ReturnPage struct {
 	Allowed      bool
 }
 
-// Return writes the page, which sends the browser on by itself and has a link
-// for those that do not go. Answer a consent form with 303 to a URL that
-// writes it, or write it in place: it is no redirect, so that form-action does
-// not apply to what the app's own page redirects to after it.
+// Answer sends the browser from an answered form to the app. An app that
+// listens on this computer gets a plain 303. Everything else goes by way of
+// Return: a redirect to an app's scheme leaves the browser on the form, as if
+// nothing had happened, and an app on the web may redirect on, such as
+// https://vscode.dev/redirect to vscode://, which Chromium holds against the
+// form's form-action too and blocks without a word.
+func Answer(w http.ResponseWriter, r *http.Request, p ReturnPage) {
+	if destinationOf(p.Redirect).Local && pages.FormAction(p.Redirect) != nil {
+		pages.See(w, r, p.Redirect)
+		return
+	}
+	Return(w, p)
+}
+
+// Return writes a page that sends the browser on by itself and has a link for
+// those that do not go. It is no redirect, so that form-action does not apply.
 func Return(w http.ResponseWriter, p ReturnPage) {
 	v := struct {
 		ReturnPage

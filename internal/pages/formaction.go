@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+
+	"golang.org/x/net/idna"
 )
 
 var (
@@ -24,10 +26,10 @@ func FormAction(redirect string) []string {
 	}
 	switch u.Scheme {
 	case "http", "https":
-		host := strings.ToLower(u.Host)
 		if u.Hostname() == "::1" {
 			return []string{u.Scheme + ":"}
 		}
+		host := Host(u.Host)
 		if !hostForm.MatchString(host) {
 			return nil
 		}
@@ -36,4 +38,20 @@ func FormAction(redirect string) []string {
 		return nil
 	}
 	return []string{u.Scheme + ":"}
+}
+
+// Host writes a host, with or without a port, in the form that goes over the
+// wire: a name in other letters, which may look like a well-known one, shows
+// as xn--….
+func Host(host string) string {
+	host = strings.ToLower(host)
+	for _, c := range []byte(host) {
+		if c >= 0x80 {
+			if ascii, err := idna.Punycode.ToASCII(host); err == nil {
+				return ascii
+			}
+			return host
+		}
+	}
+	return host
 }

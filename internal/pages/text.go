@@ -12,6 +12,7 @@ var funcs = template.FuncMap{
 	"name":   func(s string) string { return Text(s, 80) },
 	"line":   func(s string) string { return Text(firstLine(s), 180) },
 	"code":   func(s string) string { return Text(s, 128) },
+	"host":   func(s string) string { return Text(Host(s), 120) },
 	"url":    func(s string) string { return Text(s, 200) },
 	"text":   func(s string) string { return Text(s, 600) },
 	"plural": plural,

@@ -6,9 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +35,8 @@ type Browser struct {
 	mu    sync.Mutex
 	wrong []string
 	sent  []string
+	// changed is closed and replaced when one of the two grows.
+	changed chan struct{}
 }
 
 // New starts a Chromium until the test ends.
@@ -55,7 +57,7 @@ func New(t *testing.T) *Browser {
 	ctx, cancel := chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
 	t.Cleanup(func() { chromedp.Cancel(ctx) })
-	b := &Browser{t: t, ctx: ctx}
+	b := &Browser{t: t, ctx: ctx, changed: make(chan struct{})}
 	if err := chromedp.Listen(ctx, b.note); err != nil {
 		t.Fatal(err)
 	}
@@ -137,6 +139,13 @@ func (b *Browser) Location() string {
 func (b *Browser) note(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	before := len(b.wrong) + len(b.sent)
+	defer func() {
+		if len(b.wrong)+len(b.sent) > before {
+			close(b.changed)
+			b.changed = make(chan struct{})
+		}
+	}()
 	switch e := event.(type) {
 	case *audits.EventIssueAdded:
 		if p := e.Issue.Details.ContentSecurityPolicyIssueDetails; p != nil {
@@ -158,13 +167,6 @@ func (b *Browser) Violations() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]string(nil), b.wrong...)
-}
-
-// Sent are the URLs that were asked for so far.
-func (b *Browser) Sent() []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return append([]string(nil), b.sent...)
 }
 
 // Axe returns the breaches of WCAG 2.2 A and AA that axe-core finds in the
@@ -236,15 +238,21 @@ func (b *Browser) Shot(name string) {
 	}
 }
 
-// Asked reports whether a URL with the prefix was asked for.
-func (b *Browser) Asked(prefix string) bool {
-	for _, u := range b.Sent() {
-		if strings.HasPrefix(u, prefix) {
-			return true
+// WaitSent waits until a URL with the prefix was asked for, or refused.
+func (b *Browser) WaitSent(prefix string) {
+	b.t.Helper()
+	for {
+		b.mu.Lock()
+		changed := b.changed
+		done := len(b.wrong) > 0 || slices.ContainsFunc(b.sent, func(u string) bool { return strings.HasPrefix(u, prefix) })
+		b.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-changed:
+		case <-b.ctx.Done():
+			b.t.Fatalf("%s was not asked for", prefix)
 		}
 	}
-	return false
 }
-
-// DataURL is a page of its own, for what another site would do.
-func DataURL(html string) string { return "data:text/html," + url.PathEscape(html) }
