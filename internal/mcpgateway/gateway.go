@@ -52,8 +52,13 @@ type Config struct {
 	// AllowedOrigins are browser origins that may call besides the tenant's own
 	// and loopback ones; "*" allows all.
 	AllowedOrigins []string
-	Log            *slog.Logger
+	// Observe hears of every call once, when its record is made.
+	Observe func(Observation)
+	Log     *slog.Logger
 }
+
+// Observation is a call as it was recorded.
+type Observation struct{ Event audit.Event }
 
 // Dispatcher runs a call on a worker. It is declared here, by its user, so
 // that the gateway does not depend on a transport.
@@ -95,6 +100,9 @@ func New(cfg Config) *Gateway {
 	}
 	if cfg.Challenged == nil {
 		cfg.Challenged = func(context.Context, tenants.ID, string) {}
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(Observation) {}
 	}
 	g := &Gateway{cfg: cfg}
 	g.servers = newServers(g)

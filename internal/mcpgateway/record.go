@@ -32,13 +32,16 @@ func (c *call) event(phase audit.Phase, state audit.State) audit.Event {
 	return e
 }
 
-func (e *eventOf) failed(f *fault.Error) {
+func failed(e *audit.Event, f *fault.Error) {
 	e.Category, e.Code, e.Reason = string(f.Code.Category), f.Code.Name, f.Message
 }
 
-type eventOf struct{ audit.Event }
-
+// add commits a record. Its caller may be gone by now; the record is not lost
+// for that.
 func (g *Gateway) add(ctx context.Context, e audit.Event) error {
+	if e.Phase != audit.Intent {
+		g.cfg.Observe(Observation{e})
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordGrace)
 	defer cancel()
 	return g.cfg.Audit.Add(ctx, e)
@@ -47,14 +50,14 @@ func (g *Gateway) add(ctx context.Context, e audit.Event) error {
 // recordRefusal puts a refusal on record and returns it, or the store's error:
 // a refusal that cannot be recorded fails closed like any call.
 func (g *Gateway) recordRefusal(ctx context.Context, c *call, refusal error) error {
-	e := eventOf{c.event(audit.Refusal, audit.Refused)}
+	e := c.event(audit.Refusal, audit.Refused)
 	e.Allowed = false
 	f := fault.Of(refusal)
-	e.failed(f)
+	failed(&e, f)
 	if f.Code.Category == fault.Internal {
 		g.cfg.Log.ErrorContext(ctx, "call failed before dispatch", "call", c.id, "error", refusal)
 	}
-	if err := g.add(ctx, e.Event); err != nil {
+	if err := g.add(ctx, e); err != nil {
 		c.ex.missing.Store(nil)
 		return err
 	}
@@ -75,7 +78,7 @@ func (g *Gateway) recordIntent(ctx context.Context, c *call) error {
 // is given out; of a call with effects, the truth is that it is not known to
 // anyone who looks at the record, and the intent stands.
 func (g *Gateway) recordOutcome(ctx context.Context, c *call, res *runtime.Result, callErr error) (*runtime.Result, error) {
-	e := eventOf{c.event(audit.Outcome, audit.Done)}
+	e := c.event(audit.Outcome, audit.Done)
 	e.Worker = c.outcome.Worker
 	if callErr != nil {
 		f := fault.Of(callErr)
@@ -83,7 +86,7 @@ func (g *Gateway) recordOutcome(ctx context.Context, c *call, res *runtime.Resul
 		if c.risk != registry.Reads && (f.Code == fault.OutcomeUnknown || unclear(f) && c.outcome.Started) {
 			e.State = audit.Unknown
 		}
-		e.failed(f)
+		failed(&e, f)
 	} else {
 		e.LeaseID = res.LeaseID
 		e.ResultBytes = resultBytes(res)
@@ -91,7 +94,7 @@ func (g *Gateway) recordOutcome(ctx context.Context, c *call, res *runtime.Resul
 			e.State, e.Category, e.Code, e.Reason = audit.Failed, string(fault.Downstream), fault.ToolFailed.Name, "The tool reported a failure."
 		}
 	}
-	if err := g.add(ctx, e.Event); err != nil {
+	if err := g.add(ctx, e); err != nil {
 		if c.risk != registry.Reads && (callErr == nil || c.outcome.Started) {
 			return nil, fault.New(fault.OutcomeUnknown, "The call was run, but its outcome could not be recorded. Check whether it took effect before you repeat it.").Because(err)
 		}

@@ -156,3 +156,9 @@ func redactURL(err error) string {
 	}
 	return "it is not a valid URL"
 }
+
+// Endpoint is where the platform's own database is: no tenant may name it.
+func (db *DB) Endpoint() (host string, port int, database string) {
+	c := db.pool.Config().ConnConfig
+	return c.Host, int(c.Port), c.Database
+}

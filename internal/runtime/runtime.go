@@ -19,6 +19,7 @@ import (
 	"latchkey/internal/registry"
 	"latchkey/internal/secret"
 	"latchkey/internal/tenants"
+	"latchkey/internal/vault"
 )
 
 // Op is what a call asks a server to do.
@@ -60,7 +61,8 @@ type Caller struct {
 	Client string         `json:"client"`
 }
 
-// Result is what a worker answers. Exactly one of Tool and Resource is set.
+// Result is what a worker answers. Exactly one of Tool and Resource is set. On
+// the edge, structured content of a tool is a json.RawMessage.
 type Result struct {
 	Tool     *mcp.CallToolResult     `json:"tool,omitempty"`
 	Resource *mcp.ReadResourceResult `json:"resource,omitempty"`
@@ -69,8 +71,6 @@ type Result struct {
 	// Worker and LeaseID go into the audit record, never to the caller.
 	Worker  string `json:"worker"`
 	LeaseID string `json:"lease_id,omitempty"`
-
-	encoded []byte // set by inspect, after which nobody changes the result
 }
 
 // Opening is all that a worker needs to open a server, without any secret.
@@ -95,6 +95,10 @@ type Kind struct {
 	// CheckConnection reads a declared connection. The result holds no secret.
 	// Nil means the kind has no connection.
 	CheckConnection func(conn *yaml.Node) (normalized json.RawMessage, secrets map[string]secret.Text, problems []registry.Problem)
+	// Provision makes the server's credentials obtainable in Vault, from its
+	// checked connection and the secrets of it. The control plane calls it at
+	// every apply; the same input changes nothing. Nil means there are none.
+	Provision func(ctx context.Context, v *vault.Servers, t tenants.ID, s registry.Server, secrets map[string]secret.Text) error
 	// Open makes an instance that serves many concurrent calls, until Close.
 	Open func(ctx context.Context, o Opening) (Instance, error)
 }

@@ -1,0 +1,66 @@
+// Command platform is the edge and the control plane of Latchkey: the
+// authorization server, the MCP endpoints and what operators run by hand.
+// `platform dev` runs all of it on one machine.
+//
+// Here is only wiring: configuration is read once, and handed down as values.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/fault"
+)
+
+// Exit codes, for scripts.
+const (
+	exitFailed   = 1
+	exitUsage    = 2
+	exitAuth     = 3
+	exitNotFound = 4
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use:   "platform",
+		Short: "Latchkey: a multi-tenant hosted MCP platform",
+		Long: "Latchkey gives each tenant's MCP servers one URL: every tool behind it is scoped,\n" +
+			"credentialed for minutes, and on record.\n\n" +
+			"On this machine:  platform dev\n" +
+			"In production:    platform migrate, platform vault setup, platform serve",
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
+	})
+	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), vaultCommand(), applyCommand())
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "platform:", err)
+		os.Exit(exitCode(err))
+	}
+}
+
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func exitCode(err error) int {
+	var usage usageError
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case fault.HasCode(err, fault.Unauthenticated), fault.HasCode(err, fault.RoleNotAllowed):
+		return exitAuth
+	case fault.HasCode(err, fault.NotFound):
+		return exitNotFound
+	}
+	return exitFailed
+}

@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/nats-io/nats.go"
+
+	"latchkey/internal/audit"
+	"latchkey/internal/authn"
+	"latchkey/internal/fault"
+	"latchkey/internal/mcpgateway"
+	"latchkey/internal/oauth"
+	"latchkey/internal/postgres"
+	"latchkey/internal/registry"
+	"latchkey/internal/runtime"
+	"latchkey/internal/runtime/natsrt"
+	"latchkey/internal/signin"
+	"latchkey/internal/site"
+	"latchkey/internal/tenants"
+	"latchkey/internal/vault"
+)
+
+// platform is one edge with everything it is wired to.
+type platform struct {
+	log    *slog.Logger
+	sites  *site.Sites
+	db     *postgres.DB
+	cached *postgres.Cached
+	vault  *vault.Client
+	signin *signin.Service
+	oauth  *oauth.Server
+	audit  *audit.Writer
+	edge   *natsrt.Edge
+	keys   []vault.Key
+	server *http.Server
+
+	closers []func()
+}
+
+// parts are what differs between `serve` and `dev`.
+type parts struct {
+	cfg   config
+	sites *site.Sites
+	db    *postgres.DB
+	vault *vault.Client
+	conn  *nats.Conn
+	sys   *nats.Conn // nil with an external NATS
+	dev   bool       // allows client documents from loopback
+}
+
+// newPlatform wires an edge. Nothing is served yet.
+func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, err error) {
+	pl := &platform{log: log, sites: p.sites, db: p.db, vault: p.vault}
+	defer func() {
+		if err != nil {
+			pl.close()
+		}
+	}()
+	sealer := vault.NewSealer(p.vault)
+	if pl.keys, err = grantKeys(ctx, p.db, sealer); err != nil {
+		return nil, err
+	}
+	signer, err := vault.NewSigner(pl.keys...)
+	if err != nil {
+		return nil, err
+	}
+	pl.cached = postgres.NewCached(p.db)
+	client := clientAddr(p.cfg.TrustedProxies)
+	pl.signin = signin.New(signin.Config{Sites: p.sites, Tenants: pl.cached, Sessions: p.db, Log: log, Client: client})
+	pl.oauth, err = oauth.New(oauth.Config{
+		Sites: p.sites, Tenants: pl.cached, Registry: pl.cached, Store: p.db, Sealer: sealer, SignIn: pl.signin,
+		AllowLoopbackCIMD: p.dev, Client: client, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	pl.audit = audit.NewWriter(p.db, log)
+	pl.closers = append(pl.closers, pl.audit.Close)
+	pl.edge, err = natsrt.NewEdge(natsrt.EdgeConfig{Conn: p.conn, Sys: p.sys, Opening: pl.opening, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	pl.closers = append(pl.closers, func() { pl.edge.Close() })
+
+	gateway := mcpgateway.New(mcpgateway.Config{
+		Sites: p.sites, Verifier: authn.NewVerifier(pl.oauth, pl.cached, nil), Registry: pl.cached, People: pl.cached,
+		Challenged: pl.oauth.NoteChallenge, Signer: signer, Dispatch: dispatcher{pl.edge}, Audit: pl.audit,
+		AllowedOrigins: p.cfg.AllowedOrigins, Observe: observeCall(log), Log: log,
+	})
+	pl.server = &http.Server{
+		Handler:           p.sites.Resolve(pl.cached, pl.tenantRoutes(gateway), pl.otherRoutes()),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second, // of a request's body; answers may stream for longer
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return pl, nil
+}
+
+// tenantRoutes are everything below a tenant's base URL.
+func (pl *platform) tenantRoutes(gateway *mcpgateway.Gateway) http.Handler {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.HTTPErrorHandler = func(err error, c echo.Context) {
+		if c.Response().Committed {
+			return
+		}
+		var he *echo.HTTPError
+		if errors.As(err, &he) {
+			http.Error(c.Response(), http.StatusText(he.Code), he.Code)
+			return
+		}
+		pl.log.ErrorContext(c.Request().Context(), "request failed", "path", c.Request().URL.Path, "error", err)
+		f := fault.Of(err)
+		status := http.StatusInternalServerError
+		if f.Code.Category == fault.Downstream {
+			status = http.StatusServiceUnavailable
+		}
+		http.Error(c.Response(), f.Message, status)
+	}
+	pl.signin.Register(e)
+	pl.oauth.Register(e)
+	mcp := func(c echo.Context) error {
+		gateway.ServeMCP(c.Response().Writer, c.Request(), c.Param("server"))
+		return nil
+	}
+	e.Any("/mcp/:server", mcp)
+	e.Any("/mcp/:server/", mcp) // accepted, and never given out
+	return e
+}
+
+// otherRoutes are what belongs to no tenant.
+func (pl *platform) otherRoutes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		if err := pl.db.Ping(ctx); err != nil {
+			http.Error(w, "the store does not answer", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	return mux
+}
+
+// run serves until ctx ends, then finishes what is under way.
+func (pl *platform) run(ctx context.Context, ln net.Listener) error {
+	listening, stopListening := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopListening()
+	go pl.cached.Run(listening)
+	go pl.housekeeping(listening)
+	served := make(chan error, 1)
+	go func() { served <- pl.server.Serve(ln) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	if err := pl.server.Shutdown(drain); err != nil {
+		pl.server.Close()
+	}
+	return nil
+}
+
+// housekeeping is what an edge does now and then. Several edges may do it at
+// once.
+func (pl *platform) housekeeping(ctx context.Context) {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		if err := pl.db.AddAuditPartitions(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			pl.log.Error("audit partitions", "error", err)
+		}
+		if n, err := pl.oauth.CollectClients(ctx); err != nil && ctx.Err() == nil {
+			pl.log.Error("collect clients", "error", err)
+		} else if n.Clients > 0 {
+			pl.log.Info("collected clients that were never authorized", "clients", n.Clients)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (pl *platform) close() {
+	for i := len(pl.closers) - 1; i >= 0; i-- {
+		pl.closers[i]()
+	}
+}
+
+// opening answers a worker that opens a server.
+func (pl *platform) opening(ctx context.Context, t tenants.ID, s registry.ServerID, r registry.RevisionID) (runtime.Opening, error) {
+	rev, err := pl.db.Revision(ctx, t, r)
+	if err != nil {
+		return runtime.Opening{}, err
+	}
+	server, err := pl.db.Server(ctx, t, s)
+	if err != nil {
+		return runtime.Opening{}, err
+	}
+	if rev.Server != server.ID {
+		return runtime.Opening{}, fault.New(fault.NotFound, "The revision is not one of this server.")
+	}
+	return mcpgateway.OpeningOf(server, rev), nil
+}
+
+// dispatcher fits the edge of natsrt to what the gateway asks for.
+type dispatcher struct{ edge *natsrt.Edge }
+
+func (d dispatcher) Dispatch(ctx context.Context, c *runtime.Call, o mcpgateway.DispatchOptions) (mcpgateway.DispatchOutcome, error) {
+	out, err := d.edge.Do(ctx, c, natsrt.DoOptions{Pool: o.Pool, Retryable: o.Repeatable, Progress: o.Progress})
+	// What the worker itself answered is not in doubt.
+	return mcpgateway.DispatchOutcome{Result: out.Result, Worker: out.Worker, Started: out.Started && !out.Answered}, err
+}
+
+// grantKeys loads the keys that grants are signed with, newest first.
+func grantKeys(ctx context.Context, db *postgres.DB, sealer *vault.Sealer) ([]vault.Key, error) {
+	sealed, err := db.GrantKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(sealed) == 0 {
+		return nil, errors.New("there is no key to sign grants with yet: run `platform vault setup`")
+	}
+	var keys []vault.Key
+	for _, s := range sealed {
+		k, err := vault.OpenKey(ctx, sealer, s)
+		if err != nil {
+			return nil, fmt.Errorf("open the key that signs grants: %w; Vault must be reachable and be the one that sealed it", err)
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
+// publicKeys in the form that a worker's LATCHKEY_GRANT_KEYS takes.
+func publicKeys(keys []vault.Key) (list []ed25519.PublicKey, setting string) {
+	var text []string
+	for _, k := range keys {
+		list = append(list, k.Public())
+		text = append(text, base64.StdEncoding.EncodeToString(k.Public()))
+	}
+	return list, strings.Join(text, ",")
+}
+
+// clientAddr is where a request comes from. Behind a proxy that is the last
+// entry of X-Forwarded-For: earlier ones are the caller's own words.
+func clientAddr(proxied bool) func(*http.Request) netip.Addr {
+	return func(r *http.Request) netip.Addr {
+		if proxied {
+			list := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+			if a, err := netip.ParseAddr(strings.TrimSpace(list[len(list)-1])); err == nil {
+				return a.Unmap()
+			}
+		}
+		ap, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil {
+			return netip.Addr{}
+		}
+		return ap.Addr().Unmap()
+	}
+}

@@ -1,0 +1,294 @@
+package registry
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/mail"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"latchkey/internal/secret"
+	"latchkey/internal/tenants"
+)
+
+// File is a tenant as declared in YAML: its servers, roles and people. What a
+// file does not mention stays as it is.
+type File struct {
+	Name    string // of the file, for messages
+	Tenant  string // slug
+	Title   string
+	Servers []FileServer
+	Roles   []FileRole
+	Members []FileMember
+}
+
+// FileServer is a declared server, checked by its kind.
+type FileServer struct {
+	Server     Server
+	Spec       json.RawMessage
+	Definition Definition
+	Secrets    map[string]secret.Text // of the connection, resolved
+	node       *yaml.Node
+}
+
+// FileRole opens scopes, by server slug.
+type FileRole struct {
+	Name, Description string
+	Scopes            []FileScope
+}
+
+// FileScope is one scope of one server, with where it stands in the file.
+type FileScope struct {
+	Server, Scope string
+	node          *yaml.Node
+	path          string
+}
+
+// FileMember is a person with their roles.
+type FileMember struct {
+	Email, Name string
+	Roles       []string
+}
+
+// Kinds checks what belongs to a server's kind. An unknown kind is a problem.
+type Kinds interface {
+	CheckSpec(kind string, spec *yaml.Node) (json.RawMessage, Definition, []Problem)
+	CheckConnection(kind string, connection *yaml.Node) (json.RawMessage, map[string]secret.Text, []Problem)
+	Names() []string
+}
+
+// Resolve gives the value of a reference in a connection: `{env: NAME}` or
+// `{file: PATH}`. Secrets are written only so.
+type Resolve func(from, name string) (string, error)
+
+const maxFile = 4 << 20
+
+// ParseFile reads a tenant file and checks all of it. The error is *Problems,
+// with every wrong place by line and what to write instead.
+func ParseFile(name string, data []byte, kinds Kinds, resolve Resolve) (*File, error) {
+	fail := func(p ...Problem) (*File, error) { return nil, &Problems{File: name, List: p} }
+	if len(data) > maxFile {
+		return fail(Problem{Reason: fmt.Sprintf("the file is larger than %d MB", maxFile>>20), Fix: "split it: one file may declare part of a tenant's servers"})
+	}
+	var doc yaml.Node
+	d := yaml.NewDecoder(bytes.NewReader(data))
+	if err := d.Decode(&doc); err != nil {
+		if errors.Is(err, io.EOF) {
+			return fail(Problem{Line: 1, Column: 1, Reason: "the file is empty", Fix: "begin with `tenant: <slug>`"})
+		}
+		return fail(yamlProblem(err))
+	}
+	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return fail(Problem{Reason: "the file holds more than one document", Fix: "remove what follows `---`, or make it a file of its own"})
+	}
+	p := &parser{kinds: kinds, resolve: resolve}
+	f := p.file(&doc)
+	f.Name = name
+	if len(p.Problems) > 0 {
+		slices.SortStableFunc(p.Problems, func(a, b Problem) int { return a.Line - b.Line })
+		return fail(p.Problems...)
+	}
+	return f, nil
+}
+
+// yamlProblem takes the line out of the YAML reader's own message.
+func yamlProblem(err error) Problem {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	p := Problem{Reason: "this is not YAML: " + text, Fix: "check the indentation and quotes there"}
+	if rest, ok := strings.CutPrefix(text, "line "); ok {
+		if n, what, ok := strings.Cut(rest, ": "); ok {
+			if line, err := strconv.Atoi(n); err == nil {
+				p.Line, p.Column, p.Reason = line, 1, "this is not YAML: "+what
+			}
+		}
+	}
+	return p
+}
+
+type parser struct {
+	Reader
+	kinds   Kinds
+	resolve Resolve
+}
+
+func (p *parser) file(doc *yaml.Node) *File {
+	o := p.Object(doc, "", "tenant", "name", "servers", "roles", "members")
+	f := &File{Tenant: o.Needed("tenant", "write `tenant: <slug>`"), Title: o.Needed("name", "write the company's name")}
+	if o.Has("tenant") {
+		p.slug(o, "tenant", f.Tenant)
+	}
+	o.List("servers", func(n *yaml.Node, path string) {
+		if s, ok := p.server(n, path); ok {
+			f.Servers = append(f.Servers, s)
+		}
+	})
+	seen := map[string]bool{}
+	for _, s := range f.Servers {
+		if seen[s.Server.Slug] {
+			p.Problem(s.node, "servers", fmt.Sprintf("the slug %q is declared twice", s.Server.Slug), "choose another one")
+		}
+		seen[s.Server.Slug] = true
+	}
+	p.Entries(o.Value("roles"), "roles", func(key, value *yaml.Node, path string) {
+		f.Roles = append(f.Roles, p.role(key, value, path))
+	})
+	o.List("members", func(n *yaml.Node, path string) { f.Members = append(f.Members, p.member(n, path)) })
+	p.crossCheck(f)
+	return f
+}
+
+func (p *parser) slug(o Object, key, value string) {
+	if err := tenants.ValidSlug(value); err != nil && value != "" {
+		o.Bad(key, err.Error(), "")
+	}
+}
+
+func (p *parser) server(n *yaml.Node, path string) (s FileServer, ok bool) {
+	before := len(p.Problems)
+	o := p.Object(n, path, "slug", "kind", "title", "description", "pool", "connection", "spec")
+	s.node = o.Node
+	s.Server = Server{
+		Slug: o.Needed("slug", "write `slug: <name>`; it stands in the URL"), Kind: o.Needed("kind", "write one of "+strings.Join(p.kinds.Names(), ", ")),
+		Title: o.Text("title"), Description: o.Text("description"), Pool: o.Text("pool"),
+	}
+	if s.Server.Title == "" {
+		s.Server.Title = s.Server.Slug
+	}
+	if s.Server.Pool == "" {
+		s.Server.Pool = "default"
+	}
+	p.slug(o, "slug", s.Server.Slug)
+	p.slug(o, "pool", s.Server.Pool)
+	if len(s.Server.Title) > 200 {
+		o.Bad("title", "is longer than 200 bytes", "shorten it")
+	}
+	if len(s.Server.Description) > 4000 {
+		o.Bad("description", "is longer than 4000 bytes", "shorten it")
+	}
+	if !slices.Contains(p.kinds.Names(), s.Server.Kind) {
+		if s.Server.Kind != "" {
+			o.Bad("kind", fmt.Sprintf("%q is not a kind of server", s.Server.Kind), "write one of "+strings.Join(p.kinds.Names(), ", "))
+		}
+		return s, false
+	}
+	var problems []Problem
+	s.Spec, s.Definition, problems = p.kinds.CheckSpec(s.Server.Kind, o.Value("spec"))
+	p.adopt(o, "spec", problems)
+	p.resolveReferences(o.Value("connection"), o.At("connection"))
+	if len(p.Problems) == before {
+		s.Server.Connection, s.Secrets, problems = p.kinds.CheckConnection(s.Server.Kind, o.Value("connection"))
+		p.adopt(o, "connection", problems)
+		var common struct {
+			Credentials struct {
+				PerUser bool `json:"per_user"`
+			} `json:"credentials"`
+		}
+		if json.Unmarshal(s.Server.Connection, &common) == nil {
+			s.Server.PerUser = common.Credentials.PerUser
+		}
+	}
+	return s, len(p.Problems) == before
+}
+
+// adopt takes over a kind's problems, whose paths begin at its own node.
+func (p *parser) adopt(o Object, key string, problems []Problem) {
+	for _, q := range problems {
+		switch {
+		case q.Path == "":
+			q.Path = o.At(key)
+		case !strings.HasPrefix(q.Path, o.At(key)):
+			q.Path = o.At(key) + "." + strings.TrimPrefix(q.Path, key+".")
+		}
+		if q.Line == 0 && o.Node != nil {
+			q.Line, q.Column = o.Node.Line, o.Node.Column
+			if v := o.Value(key); v != nil {
+				q.Line, q.Column = v.Line, v.Column
+			}
+		}
+		p.Problems = append(p.Problems, q)
+	}
+}
+
+// resolveReferences replaces `{env: NAME}` and `{file: PATH}` by what they
+// stand for, so that a secret need not stand in the file.
+func (p *parser) resolveReferences(n *yaml.Node, path string) {
+	n = Deref(n)
+	if n == nil {
+		return
+	}
+	if n.Kind == yaml.MappingNode && len(n.Content) == 2 {
+		from, name := n.Content[0].Value, n.Content[1]
+		if (from == "env" || from == "file") && name.Kind == yaml.ScalarNode {
+			value, err := p.resolve(from, name.Value)
+			if err != nil {
+				p.Problem(n, path, err.Error(), "set it, or write the value here if it is no secret")
+				return
+			}
+			*n = yaml.Node{Kind: yaml.ScalarNode, Value: value, Line: n.Line, Column: n.Column}
+			n.Tag = n.ShortTag()
+			return
+		}
+	}
+	for i, c := range n.Content {
+		switch {
+		case n.Kind == yaml.MappingNode && i%2 == 0:
+		case n.Kind == yaml.MappingNode:
+			p.resolveReferences(c, path+"."+n.Content[i-1].Value)
+		default:
+			p.resolveReferences(c, fmt.Sprintf("%s[%d]", path, i))
+		}
+	}
+}
+
+func (p *parser) role(key, value *yaml.Node, path string) FileRole {
+	r := FileRole{Name: key.Value}
+	if err := tenants.ValidSlug(r.Name); err != nil {
+		p.Problem(key, path, err.Error(), "")
+	}
+	o := p.Object(value, path, "description", "scopes")
+	r.Description = o.Text("description")
+	p.Entries(o.Value("scopes"), path+".scopes", func(server, list *yaml.Node, path string) {
+		if list.Kind != yaml.SequenceNode {
+			p.Problem(list, path, "must be a list of scopes", "write "+server.Value+": [scope, …]")
+			return
+		}
+		for i, n := range list.Content {
+			r.Scopes = append(r.Scopes, FileScope{server.Value, n.Value, n, fmt.Sprintf("%s[%d]", path, i)})
+		}
+	})
+	return r
+}
+
+func (p *parser) member(n *yaml.Node, path string) FileMember {
+	o := p.Object(n, path, "email", "name", "roles")
+	m := FileMember{Email: o.Needed("email", "write the address they sign in with"), Name: o.Text("name"), Roles: o.Texts("roles")}
+	if a, err := mail.ParseAddress(m.Email); m.Email != "" && (err != nil || a.Address != m.Email) {
+		o.Bad("email", "is not an e-mail address", "write one such as dana@example.com")
+	}
+	if m.Name == "" {
+		m.Name, _, _ = strings.Cut(m.Email, "@")
+	}
+	return m
+}
+
+// crossCheck finds scopes and roles that the file refers to and does not have.
+// A scope of a server that the file does not declare is checked when applied.
+func (p *parser) crossCheck(f *File) {
+	defined := map[string]*Definition{}
+	for i := range f.Servers {
+		defined[f.Servers[i].Server.Slug] = &f.Servers[i].Definition
+	}
+	for _, r := range f.Roles {
+		for _, s := range r.Scopes {
+			if def := defined[s.Server]; def != nil && !slices.Contains(def.Scopes(), s.Scope) {
+				p.Problem(s.node, s.path, fmt.Sprintf("%s has no scope %q", s.Server, s.Scope), "it has "+strings.Join(def.Scopes(), ", "))
+			}
+		}
+	}
+}
