@@ -4,21 +4,56 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
 	"latchkey/internal/fault"
 )
 
-// inspect is the last look at a result on the worker. The encoded form that it
-// measures is the one that goes over the wire.
+// inspect is the last look at a result on the worker. After it structured
+// content is JSON, whatever the kind made it of.
 func (w *Worker) inspect(res *Result) (*Result, error) {
-	b, err := json.Marshal(res)
+	n, err := measure(res)
 	if err != nil {
-		return nil, fmt.Errorf("encode result: %w", err)
+		return nil, err
 	}
-	if len(b) > w.MaxResult {
-		return nil, TooLarge(len(b), w.MaxResult)
+	if n > w.MaxResult {
+		return nil, TooLarge(n, w.MaxResult)
 	}
-	res.encoded = b
 	return res, nil
+}
+
+// measure counts the bytes of what the caller will read. Text counts as it is,
+// without what JSON adds to it: that differs with the protocol.
+func measure(res *Result) (n int, err error) {
+	if res.Resource != nil {
+		raw, err := json.Marshal(res.Resource)
+		if err != nil {
+			return 0, fmt.Errorf("encode resource: %w", err)
+		}
+		return len(raw), nil
+	}
+	if v := res.Tool.StructuredContent; v != nil {
+		raw, ok := v.(json.RawMessage)
+		if !ok {
+			if raw, err = json.Marshal(v); err != nil {
+				return 0, fmt.Errorf("encode structured content: %w", err)
+			}
+			res.Tool.StructuredContent = raw
+		}
+		n += len(raw)
+	}
+	for _, c := range res.Tool.Content {
+		if t, ok := c.(*mcp.TextContent); ok {
+			n += len(t.Text)
+			continue
+		}
+		raw, err := json.Marshal(c)
+		if err != nil {
+			return 0, fmt.Errorf("encode content: %w", err)
+		}
+		n += len(raw)
+	}
+	return n, nil
 }
 
 // TooLarge is the error for a result of n bytes where max are allowed.
@@ -34,12 +69,4 @@ func bytesText(n int) string {
 		return fmt.Sprintf("%.1f kB", float64(n)/(1<<10))
 	}
 	return fmt.Sprintf("%d bytes", n)
-}
-
-// Encode gives the result as JSON, from inspect where it has been there.
-func (r *Result) Encode() ([]byte, error) {
-	if r.encoded != nil {
-		return r.encoded, nil
-	}
-	return json.Marshal(r)
 }

@@ -2,7 +2,6 @@ package natsrt
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -112,10 +111,11 @@ func (e *Edge) follow(ctx context.Context, a *attempt, o DoOptions) verdict {
 				o.Progress(f.done, f.total, string(f.data))
 			}
 		case kindChunk:
-			if f.number != chunks || v.instance == "" {
+			v.started = true
+			if f.number != chunks {
 				return e.broken(a, v, "chunk out of order")
 			}
-			if len(body)+len(f.data) > maxResult {
+			if len(body)+len(f.data) > maxWire {
 				e.cancel(v.instance, a.token)
 				v.end, v.started, v.err = answered, true, runtime.TooLarge(len(body)+len(f.data), maxResult)
 				return v
@@ -171,12 +171,12 @@ func (e *Edge) follow(ctx context.Context, a *attempt, o DoOptions) verdict {
 
 // with decodes the result that the worker sent.
 func (v verdict) with(body []byte) verdict {
-	var res runtime.Result
-	if err := json.Unmarshal(body, &res); err != nil || (res.Tool == nil) == (res.Resource == nil) {
+	res, err := unmarshalResult(body)
+	if err != nil {
 		v.err = fault.Of(fmt.Errorf("unreadable result of worker %s: %w", v.instance, err))
 		return v
 	}
-	v.result = &res
+	v.result = res
 	return v
 }
 
@@ -260,16 +260,11 @@ func (e *Edge) onFrame(m *nats.Msg) {
 // deliver runs under e.mu.
 func (e *Edge) deliver(a *attempt, f frame) {
 	a.heardAt = time.Now()
-	switch f.kind {
-	case kindAccept:
-		if a.instance != "" {
-			return
-		}
+	if f.kind == kindProgress && len(a.frames) >= progressRoom {
+		return
+	}
+	if a.instance == "" {
 		a.instance = f.instance
-	case kindProgress:
-		if len(a.frames) >= progressRoom {
-			return
-		}
 	}
 	select {
 	case a.frames <- f:

@@ -180,11 +180,12 @@ func finish(out Outcome, v verdict) (Outcome, error) {
 	return out, nil
 }
 
-// The bounds of trying again. Busy answers come at once, so that there may be
-// many; the others cost up to 1.5 s each.
+// The bounds of trying again. Busy answers come at once; a lapse takes half a
+// second, a lost worker up to 1.5 s. A hung worker is handed calls for 3 s,
+// until the server has missed its pongs: the lapses must outlast that.
 const (
 	maxBusy      = 10
-	maxLapsed    = 4
+	maxLapsed    = 8
 	maxLost      = 3
 	firstBackoff = 2 * time.Millisecond
 	lastBackoff  = 250 * time.Millisecond

@@ -98,7 +98,7 @@ const (
 	kindAccept   kind = 'a' // instance
 	kindRefuse   kind = 'b' // reason(1) instance
 	kindProgress kind = 'p' // done(8) total(8) message
-	kindChunk    kind = 'c' // number(4) data
+	kindChunk    kind = 'c' // number(4) len(1) instance data
 	kindResult   kind = 'r' // chunks before(4) len(1) instance data
 	kindError    kind = 'e' // len(1) instance JSON
 	kindLapsed   kind = 'l' // from the edge to itself: what the server had before this is here
@@ -134,17 +134,19 @@ func encodeProgress(done, total float64, message string) []byte {
 	return append(b, clip(message, maxProgress)...)
 }
 
-func encodeChunk(number uint32, data []byte) []byte {
-	b := make([]byte, 1, 5+len(data))
-	b[0] = byte(kindChunk)
-	b = binary.BigEndian.AppendUint32(b, number)
-	return append(b, data...)
+// A chunk names its worker because it may come before the acceptance, and the
+// edge must know where to send credit.
+func encodeChunk(number uint32, instance string, data []byte) []byte {
+	return encodePart(kindChunk, number, instance, data)
 }
 
 func encodeResult(chunks uint32, instance string, data []byte) []byte {
-	b := make([]byte, 1, 6+len(instance)+len(data))
-	b[0] = byte(kindResult)
-	b = binary.BigEndian.AppendUint32(b, chunks)
+	return encodePart(kindResult, chunks, instance, data)
+}
+
+func encodePart(k kind, number uint32, instance string, data []byte) []byte {
+	b := append(make([]byte, 0, 6+len(instance)+len(data)), byte(k))
+	b = binary.BigEndian.AppendUint32(b, number)
 	b = append(append(b, byte(len(instance))), instance...)
 	return append(b, data...)
 }
@@ -186,18 +188,11 @@ func decodeFrame(b []byte) (f frame, err error) {
 			return f, errFrame
 		}
 		f.number = binary.BigEndian.Uint32(b)
-		b = b[4:]
-		if f.kind == kindResult {
-			if f.instance, b, err = cutInstance(b); err != nil {
-				return f, err
-			}
+		if f.instance, f.data, err = cutInstance(b[4:]); err != nil {
+			return f, err
 		}
-		if len(b) > chunkSize {
+		if len(f.data) > chunkSize {
 			return f, errFrame
-		}
-		f.data = b
-		if f.kind == kindChunk {
-			return f, nil
 		}
 	case kindError, kindBeat:
 		if f.instance, f.data, err = cutInstance(b); err != nil {

@@ -52,8 +52,9 @@ const (
 	announceEvery = 2 * time.Second
 
 	chunkSize     = 256 << 10
-	chunkWindow   = 8 // chunks on their way without credit
-	maxResult     = 10 << 20
+	chunkWindow   = 8                   // chunks on their way without credit
+	maxResult     = 10 << 20            // as runtime counts it
+	maxWire       = maxResult + 256<<10 // with lengths, metadata and a resource's JSON
 	maxCallSize   = 1 << 20
 	maxInstance   = 96
 	maxProgress   = 1 << 10 // bytes of a progress message

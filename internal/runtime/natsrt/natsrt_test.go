@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-	"github.com/nats-io/nats.go"
 
 	"latchkey/internal/fault"
 	"latchkey/internal/registry"
@@ -28,6 +27,10 @@ import (
 func TestMain(m *testing.M) {
 	if url := os.Getenv("NATSRT_TEST_WORKER"); url != "" {
 		workerProcess(secret.Text(url), os.Getenv("NATSRT_TEST_NAME"))
+		return
+	}
+	if url := os.Getenv("NATSRT_BENCH_WORKER"); url != "" {
+		benchWorkerProcess(secret.Text(url), os.Getenv("NATSRT_TEST_NAME"))
 		return
 	}
 	os.Exit(m.Run())
@@ -119,6 +122,8 @@ func call(name, input string, timeout time.Duration) *runtime.Call {
 }
 
 // rig is a server with an edge.
+func secretText(s string) secret.Text { return secret.Text(s) }
+
 type rig struct {
 	*testing.T
 	server *natsrt.Server
@@ -252,18 +257,13 @@ func textOf(t testing.TB, out natsrt.Outcome) string {
 	return out.Result.Tool.Content[0].(*mcp.TextContent).Text
 }
 
-func TestCallReachesWorkerAndBack(t *testing.T) {
-	r := newRig(t)
-	r.local("w1", 4)
-	for _, retryable := range []bool{true, false} {
-		out, err := r.do(call("echo", `{"a":1}`, 5*time.Second), natsrt.DoOptions{Retryable: retryable})
-		if err != nil {
-			t.Fatal(err)
+// until polls for what comes about by itself.
+func (r *rig) until(not string, ok func() bool) {
+	r.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			r.Fatal(not)
 		}
-		if got := textOf(t, out); got != `{"a":1}` || out.Worker != "w1" || out.Result.Worker != "w1" || out.Attempts != 1 {
-			t.Errorf("got %q from %+v", got, out)
-		}
+		<-time.After(5 * time.Millisecond)
 	}
 }
-
-var _ = nats.Connect

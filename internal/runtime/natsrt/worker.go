@@ -230,8 +230,8 @@ func (s *Served) acceptForSure(ctx context.Context, lc *liveCall, r *runtime.Rec
 
 // answer sends a result, in chunks where it is large.
 func (s *Served) answer(ctx context.Context, lc *liveCall, res *runtime.Result) {
-	data, err := res.Encode()
-	if err == nil && len(data) > maxResult {
+	data, err := marshalResult(res)
+	if err == nil && len(data) > maxWire {
 		err = runtime.TooLarge(len(data), maxResult)
 	}
 	if err != nil {
@@ -247,12 +247,7 @@ func (s *Served) answer(ctx context.Context, lc *liveCall, res *runtime.Result) 
 		defer cancel()
 		s.mu.Lock()
 		lc.credit = make(chan struct{}, chunkWindow)
-		accepted := lc.settled
-		lc.settled = true
 		s.mu.Unlock()
-		if !accepted { // the edge must know where to send credit
-			s.publish(lc.to, encodeAccept(s.instance))
-		}
 	}
 	for ; len(data) > chunkSize; chunks++ {
 		if chunks >= chunkWindow {
@@ -262,7 +257,7 @@ func (s *Served) answer(ctx context.Context, lc *liveCall, res *runtime.Result) 
 				return
 			}
 		}
-		s.publish(lc.to, encodeChunk(chunks, data[:chunkSize]))
+		s.publish(lc.to, encodeChunk(chunks, s.instance, data[:chunkSize]))
 		data = data[chunkSize:]
 	}
 	s.publish(lc.to, encodeResult(chunks, s.instance, data))

@@ -1,0 +1,165 @@
+package natsrt
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"latchkey/internal/fault"
+	"latchkey/internal/runtime"
+)
+
+func TestFramesComeThrough(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		raw  []byte
+		want frame
+	}{
+		{"accept", encodeAccept("w1-abc"), frame{kind: kindAccept, instance: "w1-abc"}},
+		{"refuse", encodeRefuse(runtime.Draining, "w1-abc"), frame{kind: kindRefuse, reason: runtime.Draining, instance: "w1-abc"}},
+		{"progress", encodeProgress(1, 3, "one"), frame{kind: kindProgress, done: 1, total: 3, data: []byte("one")}},
+		{"chunk", encodeChunk(7, "w1-abc", []byte("data")), frame{kind: kindChunk, number: 7, instance: "w1-abc", data: []byte("data")}},
+		{"result", encodeResult(8, "w1-abc", []byte("{}")), frame{kind: kindResult, number: 8, instance: "w1-abc", data: []byte("{}")}},
+	} {
+		got, err := decodeFrame(c.raw)
+		if err != nil || got.kind != c.want.kind || got.reason != c.want.reason || got.number != c.want.number || got.instance != c.want.instance ||
+			got.done != c.want.done || got.total != c.want.total || !bytes.Equal(got.data, c.want.data) {
+			t.Errorf("%s: %+v, %v", c.name, got, err)
+		}
+	}
+}
+
+func TestUnsoundFramesRefused(t *testing.T) {
+	long := strings.Repeat("x", maxInstance+1)
+	for name, raw := range map[string][]byte{
+		"empty":               {},
+		"unknown kind":        []byte("z"),
+		"local kind":          {byte(kindLost)},
+		"nobody":              []byte("a"),
+		"long instance":       []byte("a" + long),
+		"instance with dot":   []byte("aw.1"),
+		"instance with star":  []byte("a*"),
+		"instance with space": []byte("a b"),
+		"refusal of nobody":   []byte("bf"),
+		"short progress":      []byte("p1234567"),
+		"progress NaN":        encodeProgress(math.NaN(), 1, ""),
+		"progress infinite":   encodeProgress(1, math.Inf(1), ""),
+		"progress not UTF-8":  encodeProgress(1, 1, "\xff"),
+		"short chunk":         []byte("c12"),
+		"large chunk":         encodeChunk(0, "w1", make([]byte, chunkSize+1)),
+		"large last chunk":    encodeResult(0, "w1", make([]byte, chunkSize+1)),
+		"result cut short":    {byte(kindResult), 0, 0, 0, 0, 9, 'w'},
+		"ragged heartbeat":    []byte("h\x02w1abc"),
+	} {
+		if f, err := decodeFrame(raw); !errors.Is(err, errFrame) {
+			t.Errorf("%s: taken as %+v, %v", name, f, err)
+		}
+	}
+}
+
+func TestReplyAddressIsOnlyAnInbox(t *testing.T) {
+	token := newToken()
+	if a, err := parseReply("_R.edge." + token); err != nil || a.subject() != "_R.edge."+token {
+		t.Errorf("%+v, %v", a, err)
+	}
+	for _, s := range []string{"", "call.default", "_R.edge", "_R.." + token, "_R.edge.short", "_R.edge." + token + ".x", "_R.>." + token, "_R.edge.*" + token[1:], "_INBOX.edge." + token} {
+		if a, err := parseReply(s); err == nil {
+			t.Errorf("%q taken as %+v", s, a)
+		}
+	}
+}
+
+func TestRequestComesThrough(t *testing.T) {
+	at := time.UnixMilli(1_800_000_000_123)
+	raw, err := encodeRequest(&runtime.Call{ID: "c1", Grant: "g", Input: []byte(`{"a":1}`), Deadline: at}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	setAcceptBy(raw, at)
+	r, err := decodeRequest(raw)
+	if err != nil || !r.repeatable || !r.acceptBy.Equal(at) || r.call.ID != "c1" || r.call.Grant.Reveal() != "g" || !r.call.Deadline.Equal(at) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := encodeRequest(&runtime.Call{Input: []byte(`"` + strings.Repeat("x", maxCallSize) + `"`)}, true); !fault.HasCode(err, fault.InvalidArguments) {
+		t.Errorf("too large a call: %v", err)
+	}
+}
+
+func TestFaultIsBounded(t *testing.T) {
+	f := fault.New(fault.InvalidArguments, "%s", strings.Repeat("ü", maxErrorText)).After(time.Hour).Because(errors.New("canary"))
+	for range 3 * maxDetails {
+		f = f.WithDetails(fault.Detail{Pointer: strings.Repeat("\x01", 4096), Reason: "r", Fix: "f"})
+	}
+	raw := encodeFault(f)
+	got, err := decodeFault(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Message) > maxErrorText || len(got.Details) != maxDetails || got.RetryAfter != time.Hour || got.Code != fault.InvalidArguments || bytes.Contains(raw, []byte("canary")) {
+		t.Errorf("decoded to %d bytes, %d details, %v", len(got.Message), len(got.Details), got.RetryAfter)
+	}
+	if _, err := decodeFault(encodeFault(&fault.Error{Code: fault.Busy})); err == nil {
+		t.Error("an error without words was taken")
+	}
+	if got, err := decodeFault([]byte(`{"code":"made_up","message":"m","retry_after_ms":9223372036854775807}`)); err != nil || got.Code != fault.Unexpected || got.RetryAfter != 24*time.Hour {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func FuzzDecodeFrame(f *testing.F) {
+	for _, raw := range [][]byte{
+		encodeAccept("w1"), encodeRefuse(runtime.Full, "w1"), encodeProgress(1, 2, "m"), encodeChunk(1, "w1", []byte("x")),
+		encodeResult(1, "w1", []byte("{}")), encodeError("w1", fault.New(fault.Busy, "m")), []byte("h\x02w1abcdefghijklmnop"), {byte(kindLapsed)},
+	} {
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		got, err := decodeFrame(raw)
+		if err != nil {
+			return
+		}
+		if got.kind <= kindUnreachable {
+			t.Fatalf("a frame of the edge's own kind came over the wire: %+v", got)
+		}
+		if got.instance != "" && !validToken(got.instance) {
+			t.Fatalf("instance %q would stand in a subject", got.instance)
+		}
+		switch got.kind {
+		case kindProgress:
+			if !utf8.Valid(got.data) || len(got.data) > maxProgress || !finite(got.done+0) {
+				t.Fatalf("progress %+v", got)
+			}
+		case kindChunk, kindResult:
+			if len(got.data) > chunkSize {
+				t.Fatalf("%d bytes", len(got.data))
+			}
+		case kindError:
+			if e, err := decodeFault(got.data); err == nil && (len(e.Message) > maxErrorText || e.RetryAfter < 0 || e.Unwrap() != nil) {
+				t.Fatalf("error %+v", e)
+			}
+		}
+	})
+}
+
+func FuzzDecodeRequest(f *testing.F) {
+	raw, err := encodeRequest(&runtime.Call{ID: "c1", Input: []byte(`{}`)}, true)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw, "_R.edge."+newToken())
+	f.Fuzz(func(t *testing.T, raw []byte, reply string) {
+		if r, err := decodeRequest(raw); err == nil && len(raw) < requestHeader {
+			t.Fatalf("%+v", r)
+		}
+		if a, err := parseReply(reply); err == nil && a.subject() != reply {
+			t.Fatalf("%q answers to %q", reply, a.subject())
+		}
+		if _, token, err := decodeControl(raw); err == nil && len(token) != tokenLen {
+			t.Fatalf("token %q", token)
+		}
+	})
+}
