@@ -23,6 +23,9 @@ const (
 	// requestTimeout bounds one request. The library's defaults took up to
 	// 10 s to notice a Vault that is away.
 	requestTimeout = 2 * time.Second
+	// issueTimeout bounds a request in which Vault itself waits for a tenant's
+	// database.
+	issueTimeout = 5 * time.Second
 	// slowTimeout is for the control plane: verifying a connection, and
 	// revoking every lease of a server.
 	slowTimeout = 30 * time.Second
@@ -132,8 +135,11 @@ type request struct {
 // do sends one request. A path that does not exist is a nil secret.
 func (c *Client) do(ctx context.Context, r request) (*api.Secret, error) {
 	limit := requestTimeout
-	if r.slow {
+	switch {
+	case r.slow:
 		limit = slowTimeout
+	case r.waits:
+		limit = issueTimeout
 	}
 	parent := ctx
 	ctx, cancel := context.WithTimeout(ctx, limit)

@@ -109,8 +109,8 @@ const (
 	defaultPerTenant = 32
 	// restAfterFailure spares a Vault that is away one request per call.
 	restAfterFailure = time.Second
-	// replaceTimeout bounds a fetch that several calls wait for.
-	fetchTimeout = 2*requestTimeout + 500*time.Millisecond
+	// fetchTimeout bounds a fetch that several calls wait for.
+	fetchTimeout = requestTimeout + issueTimeout + time.Second
 )
 
 var errReplayed = errors.New("this grant was used already")
@@ -367,7 +367,7 @@ func (l *Leases) finish(h *held) {
 	l.expire(h)
 	l.jobs.Go(func() {
 		// Unanswered, it ends by itself with its token.
-		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), issueTimeout)
 		defer cancel()
 		_ = l.issuer.revoke(ctx, h.token)
 	})

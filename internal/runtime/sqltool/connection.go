@@ -2,7 +2,6 @@ package sqltool
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -17,7 +16,7 @@ import (
 )
 
 // connection is the normalized form. There is no secret in it: the password of
-// the account that Vault uses is in the secrets, under AdminPassword.
+// the account that Vault uses is in the secrets, under adminPassword.
 type connection struct {
 	Host        string      `json:"host"`
 	Port        int         `json:"port"`
@@ -43,47 +42,46 @@ type credentials struct {
 	Connections  int           `json:"connections"`
 }
 
-// AdminPassword names the only secret of a connection.
-const AdminPassword = "admin.password"
+// adminPassword names the only secret of a connection.
+const adminPassword = "admin.password"
 
-// A reference such as `{env: NAME}` or `{file: PATH}` is resolved by whoever
-// reads the file, before a kind sees it: the mapping becomes a text with one of
-// these tags. The tag is how a kind tells a secret that was referred to from
-// one that was written down, which it refuses.
+// The registry resolves references such as `{env: NAME}` before a kind sees
+// them, and leaves a tag on the value: so a secret that was referred to can be
+// told from one that was written down, which is refused.
 const (
-	EnvTag  = "!env"
-	FileTag = "!file"
+	envTag  = "!env"
+	fileTag = "!file"
 )
 
 const defaultConnections = 8
 
 // checkConnection reads a declared connection (runtime.Kind).
 func checkConnection(n *yaml.Node) (json.RawMessage, map[string]secret.Text, []registry.Problem) {
-	r := &reader{}
-	o := r.object(n, "connection", "host", "port", "database", "sslmode", "sslrootcert", "admin", "groups", "replica", "credentials")
+	r := &registry.Reader{}
+	o := r.Object(n, "connection", "host", "port", "database", "sslmode", "sslrootcert", "admin", "groups", "replica", "credentials")
 	c := connection{
-		Host: o.address("host"), Port: o.port("port"), Database: o.needed("database", "name the database"),
-		SSLMode: o.text("sslmode"), SSLRootCert: o.text("sslrootcert"),
+		Host: address(o, "host"), Port: port(o, "port"), Database: o.Needed("database", "name the database"),
+		SSLMode: o.Text("sslmode"), SSLRootCert: o.Text("sslrootcert"),
 	}
-	o.sslmode(&c)
+	checkSSLMode(o, &c)
 	secrets := map[string]secret.Text{}
-	admin := r.object(o.values["admin"], "connection.admin", "username", "password")
-	c.AdminUser = admin.needed("username", "name the account that Vault uses")
-	if p := admin.secret("password"); p != "" {
-		secrets[AdminPassword] = p
+	admin := r.Object(o.Value("admin"), "connection.admin", "username", "password")
+	c.AdminUser = admin.Needed("username", "name the account that Vault uses")
+	if p := referred(admin, "password"); p != "" {
+		secrets[adminPassword] = p
 	}
-	groups := r.object(o.values["groups"], "connection.groups", "read", "write")
-	c.ReadGroups, c.WriteGroups = groups.groups("read"), groups.groups("write")
-	if len(c.ReadGroups) == 0 && groups.node != nil {
-		groups.bad("read", "is missing", "name the roles whose rights reading tools get, such as read: [shop_reader]")
+	groups := r.Object(o.Value("groups"), "connection.groups", "read", "write")
+	c.ReadGroups, c.WriteGroups = groupNames(groups, "read"), groupNames(groups, "write")
+	if len(c.ReadGroups) == 0 && groups.Node != nil {
+		groups.Bad("read", "is missing", "name the roles whose rights reading tools get, such as read: [shop_reader]")
 	}
-	if rep := o.values["replica"]; rep != nil {
-		ro := r.object(rep, "connection.replica", "host", "port")
-		c.Replica = &replica{Host: ro.address("host"), Port: ro.port("port")}
+	if rep := o.Value("replica"); rep != nil {
+		ro := r.Object(rep, "connection.replica", "host", "port")
+		c.Replica = &replica{Host: address(ro, "host"), Port: port(ro, "port")}
 	}
-	c.Credentials = o.credentials()
-	if len(r.problems) > 0 {
-		return nil, nil, r.problems
+	c.Credentials = readCredentials(o)
+	if len(r.Problems) > 0 {
+		return nil, nil, r.Problems
 	}
 	normalized, err := json.Marshal(c)
 	if err != nil {
@@ -92,85 +90,75 @@ func checkConnection(n *yaml.Node) (json.RawMessage, map[string]secret.Text, []r
 	return normalized, secrets, nil
 }
 
-func (o object) address(key string) string {
-	host := o.needed(key, "write a name or an address")
-	if o.unresolved(key) {
-		o.bad(key, "is a reference that was not resolved", "set the variable, or write the "+key)
-	} else if host != "" && (strings.ContainsAny(host, "/,:?#@ ") && net.ParseIP(host) == nil) {
-		o.bad(key, "is no host", "write one name or address, without a port")
+func address(o registry.Object, key string) string {
+	host := o.Needed(key, "write a name or an address")
+	if host != "" && (strings.ContainsAny(host, "/,:?#@ ") && net.ParseIP(host) == nil) {
+		o.Bad(key, "is no host", "write one name or address, without a port")
 	}
 	return host
 }
 
-func (o object) port(key string) int { return o.whole(key, 5432, 1, 65535) }
+func port(o registry.Object, key string) int { return o.Whole(key, 5432, 1, 65535) }
 
-// unresolved reports whether the value is still a reference.
-func (o object) unresolved(key string) bool {
-	n := o.values[key]
-	return n != nil && n.Kind == yaml.MappingNode
-}
-
-func (o object) sslmode(c *connection) {
+func checkSSLMode(o registry.Object, c *connection) {
 	switch c.SSLMode {
 	case "":
 		c.SSLMode = "verify-full"
 	case "verify-full", "verify-ca", "require":
 	case "disable":
 		if ip := net.ParseIP(c.Host); c.Host != "localhost" && (ip == nil || !ip.IsLoopback()) && c.Host != "" {
-			o.bad("sslmode", "is disable for another machine", "write verify-full; without encryption passwords and rows can be read on the way")
+			o.Bad("sslmode", "is disable for another machine", "write verify-full; without encryption passwords and rows can be read on the way")
 		}
 	default:
-		o.bad("sslmode", fmt.Sprintf("%.40q is not known", c.SSLMode), "write verify-full, verify-ca or require, or disable on this machine")
+		o.Bad("sslmode", fmt.Sprintf("%.40q is not known", c.SSLMode), "write verify-full, verify-ca or require, or disable on this machine")
 	}
 }
 
-// secret takes a text only if it was referred to. A reference that is not
-// resolved yet is fine: a file can be checked where its secrets are not.
-func (o object) secret(key string) secret.Text {
-	n := o.values[key]
+// referred takes a secret only if it was referred to.
+func referred(o registry.Object, key string) secret.Text {
+	n := o.Value(key)
 	fix := fmt.Sprintf("write %s: {env: NAME} or {file: PATH}", key)
 	switch {
 	case n == nil:
-		if o.node != nil {
-			o.bad(key, "is missing", fix)
+		if o.Node != nil {
+			o.Bad(key, "is missing", fix)
 		}
-	case n.Kind == yaml.MappingNode && len(n.Content) == 2 && (n.Content[0].Value == "env" || n.Content[0].Value == "file"):
-	case n.Kind != yaml.ScalarNode || (n.Tag != EnvTag && n.Tag != FileTag):
-		o.bad(key, "is written in the file", fix+"; secrets do not belong into files that are shared")
+	case n.Kind != yaml.ScalarNode || (n.Tag != envTag && n.Tag != fileTag):
+		o.Bad(key, "is written in the file", fix+"; secrets do not belong into files that are shared")
 	case n.Value == "":
-		o.bad(key, "refers to something that is empty", "set it")
+		o.Bad(key, "refers to something that is empty", "set it")
 	default:
 		return secret.Text(n.Value)
 	}
 	return ""
 }
 
-func (o object) groups(key string) []string {
-	names := o.texts(key)
+func groupNames(o registry.Object, key string) []string {
+	names := o.Texts(key)
 	for _, g := range names {
 		if err := vault.ValidGroup(g); err != nil {
-			o.bad(key, fmt.Sprintf("%.70q cannot be a group", g), "name a role of your own with a-z, 0-9 and _, not one of Postgres itself")
+			o.Bad(key, fmt.Sprintf("%.70q cannot be a group", g), "name a role of your own with a-z, 0-9 and _, not one of Postgres itself")
 		}
 	}
 	return names
 }
 
-func (o object) credentials() credentials {
+func readCredentials(o registry.Object) credentials {
 	c := credentials{TTL: vault.DefaultTTL, Connections: defaultConnections}
-	n := o.values["credentials"]
+	n := o.Value("credentials")
 	if n == nil {
 		return c
 	}
-	co := o.object(n, "connection.credentials", "ttl", "write", "per_user", "connections")
-	c.TTL = co.duration("ttl", vault.DefaultTTL, vault.MinTTL, vault.MaxTTL)
-	c.PerUser = co.flag("per_user")
-	c.Connections = co.whole("connections", defaultConnections, 1, 100)
-	switch w := co.text("write"); w {
+	co := o.Object(n, "connection.credentials", "ttl", "write", "per_user", "connections")
+	c.TTL = co.Duration("ttl", vault.DefaultTTL, vault.MinTTL, vault.MaxTTL)
+	c.PerUser = co.Flag("per_user")
+	c.Connections = co.Whole("connections", defaultConnections, 1, 100)
+	switch w := co.Text("write"); w {
 	case "", "per_call":
 	case "cached":
 		c.CachedWrites = true
 	default:
-		co.bad("write", fmt.Sprintf("%.40q is not known", w), "write per_call, or cached to keep one credential for several calls")
+		co.Bad("write", fmt.Sprintf("%.40q is not known", w), "write per_call, or cached to keep one credential for several calls")
 	}
 	return c
 }
@@ -179,24 +167,14 @@ func (o object) credentials() credentials {
 func Database(normalized json.RawMessage, secrets map[string]secret.Text) (vault.Database, error) {
 	var c connection
 	if err := json.Unmarshal(normalized, &c); err != nil {
-		return vault.Database{}, fmt.Errorf("sqltool.Database: %w", err)
-	}
-	if secrets[AdminPassword] == "" {
-		return vault.Database{}, errors.New("sqltool.Database: the password of the account is not known")
+		return vault.Database{}, fmt.Errorf("sqltool: read connection: %w", err)
 	}
 	return vault.Database{
 		Host: c.Host, Port: c.Port, Database: c.Database, SSLMode: c.SSLMode, SSLRootCert: c.SSLRootCert,
-		AdminUser: c.AdminUser, AdminPassword: secrets[AdminPassword], ReadGroups: c.ReadGroups, WriteGroups: c.WriteGroups,
+		AdminUser: c.AdminUser, AdminPassword: secrets[adminPassword], ReadGroups: c.ReadGroups, WriteGroups: c.WriteGroups,
 		TTL: c.Credentials.TTL, CachedWrites: c.Credentials.CachedWrites, PerUser: c.Credentials.PerUser,
 		ConnectionLimit: c.Credentials.Connections,
 	}, nil
-}
-
-// PerUser reports whether a connection asks for a credential for each user,
-// which the opening of a server has to say.
-func PerUser(normalized json.RawMessage) bool {
-	var c connection
-	return json.Unmarshal(normalized, &c) == nil && c.Credentials.PerUser
 }
 
 // address is where to connect for an access.

@@ -103,15 +103,11 @@ func newShop(t testing.TB, options ...string) *shop {
 		t.Fatalf("connection: %v", problems)
 	}
 	s.connection = connection
-	database, err := Database(connection, secrets)
-	if err != nil {
-		t.Fatal(err)
-	}
 	control := servers(t)
 	t.Cleanup(func() {
 		s.superuser(t, fmt.Sprintf(`DROP OWNED BY %[1]s, %[2]s, %[3]s; DROP ROLE %[3]s; DROP ROLE %[1]s, %[2]s`, s.reader, s.writer, admin))
 	})
-	if err := control.PutDatabase(t.Context(), s.tenant, s.server, database); err != nil {
+	if err := Kind.Provision(t.Context(), control, s.tenant, registry.Server{ID: s.server, Connection: connection}, secrets); err != nil {
 		t.Fatal(err)
 	}
 	worker, err := vault.NewClient(vault.Config{Address: testenv.Vault(t).Addr()})
@@ -175,7 +171,7 @@ func (s *shop) opening(t testing.TB, spec string) runtime.Opening {
 		t.Fatalf("spec: %v", &registry.Problems{List: problems})
 	}
 	return runtime.Opening{Tenant: s.tenant, Server: s.server, Revision: registry.RevisionID(tenants.RandomID("rv")), Kind: "sql",
-		PerUser: PerUser(s.connection), Spec: normalized, Connection: s.connection}
+		PerUser: strings.Contains(string(s.connection), `"per_user":true`), Spec: normalized, Connection: s.connection}
 }
 
 // desk is a worker with one server of a shop, and somebody who calls it.

@@ -74,11 +74,11 @@ var (
 
 // check reads a declared spec (runtime.Kind).
 func check(n *yaml.Node) (json.RawMessage, registry.Definition, []registry.Problem) {
-	c := &checker{reader: &reader{}, names: map[string]bool{}}
+	c := &checker{Reader: &registry.Reader{}, names: map[string]bool{}}
 	s, d := c.spec(n)
-	if len(c.problems) > 0 {
-		slices.SortStableFunc(c.problems, func(a, b registry.Problem) int { return a.Line - b.Line })
-		return nil, registry.Definition{}, c.problems
+	if len(c.Problems) > 0 {
+		slices.SortStableFunc(c.Problems, func(a, b registry.Problem) int { return a.Line - b.Line })
+		return nil, registry.Definition{}, c.Problems
 	}
 	normalized, err := json.Marshal(s)
 	if err != nil { // texts and numbers only
@@ -88,72 +88,72 @@ func check(n *yaml.Node) (json.RawMessage, registry.Definition, []registry.Probl
 }
 
 type checker struct {
-	*reader
+	*registry.Reader
 	names map[string]bool
 }
 
 func (c *checker) spec(n *yaml.Node) (s spec, d registry.Definition) {
-	o := c.object(n, "spec", "tools", "resources", "prompts", "instructions")
-	d.Instructions = o.text("instructions")
-	o.list("tools", func(n *yaml.Node, path string) {
+	o := c.Object(n, "spec", "tools", "resources", "prompts", "instructions")
+	d.Instructions = o.Text("instructions")
+	o.List("tools", func(n *yaml.Node, path string) {
 		t, def := c.tool(n, path)
 		s.Tools, d.Tools = append(s.Tools, t), append(d.Tools, def)
 	})
-	o.list("resources", func(n *yaml.Node, path string) {
+	o.List("resources", func(n *yaml.Node, path string) {
 		r, def := c.resource(n, path)
 		s.Resources, d.Resources = append(s.Resources, r), append(d.Resources, def)
 	})
-	o.list("prompts", func(n *yaml.Node, path string) { d.Prompts = append(d.Prompts, c.prompt(n, path)) })
-	if len(d.Tools)+len(d.Resources)+len(d.Prompts) == 0 && len(c.problems) == 0 {
-		c.problem(o.node, "spec", "offers nothing", "declare at least one tool under tools")
+	o.List("prompts", func(n *yaml.Node, path string) { d.Prompts = append(d.Prompts, c.prompt(n, path)) })
+	if len(d.Tools)+len(d.Resources)+len(d.Prompts) == 0 && len(c.Problems) == 0 {
+		c.Problem(o.Node, "spec", "offers nothing", "declare at least one tool under tools")
 	}
 	return s, d
 }
 
 func (c *checker) tool(n *yaml.Node, path string) (t tool, def registry.Tool) {
-	o := c.object(n, path, "name", "title", "description", "risk", "idempotent", "scope", "timeout", "parameters", "statement", "max_rows", "max_bytes", "output")
+	o := c.Object(n, path, "name", "title", "description", "risk", "idempotent", "scope", "timeout", "parameters", "statement", "max_rows", "max_bytes", "output")
 	t.Name = c.name(o, "tool")
 	t.Risk = c.risk(o)
 	var columns []column
 	t.statement, columns = c.statement(o, nil)
-	if t.Risk == registry.Reads && slices.Contains(writing, firstWord(o.text("statement"))) {
-		o.bad("statement", "writes, in a tool whose risk is read", "declare risk: write, or risk: destructive")
+	if t.Risk == registry.Reads && slices.Contains(writing, firstWord(o.Text("statement"))) {
+		o.Bad("statement", "writes, in a tool whose risk is read", "declare risk: write, or risk: destructive")
 	}
 	def = registry.Tool{
-		Name: t.Name, Title: o.text("title"), Description: o.needed("description", "say what the tool does and when to use it: the model sees nothing else of it"),
+		Name: t.Name, Title: o.Text("title"), Description: o.Needed("description", "say what the tool does and when to use it: the model sees nothing else of it"),
 		InputSchema: inputSchema(t.Parameters), OutputSchema: outputSchema(&t.statement, columns, t.Risk.Access()),
-		Scope: c.scope(o, "tool:"+t.Name), Risk: t.Risk, Idempotent: o.flag("idempotent") || t.Risk == registry.Reads, Timeout: t.Timeout,
+		Scope: c.scope(o, "tool:"+t.Name), Risk: t.Risk, Idempotent: o.Flag("idempotent") || t.Risk == registry.Reads, Timeout: t.Timeout,
 	}
 	return t, def
 }
 
-func (c *checker) risk(o object) registry.Risk {
-	switch r := registry.Risk(o.text("risk")); r {
+func (c *checker) risk(o registry.Object) registry.Risk {
+	switch r := registry.Risk(o.Text("risk")); r {
 	case "":
 		return registry.Destructive
 	case registry.Reads, registry.Writes, registry.Destructive:
 		return r
 	}
-	o.bad("risk", "is not known", "write read, write or destructive; without one a tool counts as destructive")
+	o.Bad("risk", "is not known", "write read, write or destructive; without one a tool counts as destructive")
 	return registry.Destructive
 }
 
 func (c *checker) resource(n *yaml.Node, path string) (r resource, def registry.Resource) {
-	o := c.object(n, path, "name", "uri", "title", "description", "mime_type", "scope", "timeout", "parameters", "statement", "max_rows", "max_bytes", "output")
+	o := c.Object(n, path, "name", "uri", "title", "description", "mime_type", "scope", "timeout", "parameters", "statement", "max_rows", "max_bytes", "output")
 	r.Name = c.name(o, "resource")
-	r.URI = o.needed("uri", "write one such as orders://order/{id}")
-	if r.MIMEType = o.text("mime_type"); r.MIMEType == "" {
+	r.URI = o.Needed("uri", "write one such as orders://order/{id}")
+	if r.MIMEType = o.Text("mime_type"); r.MIMEType == "" {
 		r.MIMEType = "application/json"
 	}
 	r.Variables = c.variables(o, r.URI)
 	r.statement, _ = c.statement(o, r.Variables)
-	if slices.Contains(writing, firstWord(o.text("statement"))) {
-		o.bad("statement", "writes, and a resource is only read", "make it a tool")
+	if slices.Contains(writing, firstWord(o.Text("statement"))) {
+		o.Bad("statement", "writes, and a resource is only read", "make it a tool")
 	}
-	if !o.has("output") {
+	if !o.Has("output") {
 		r.Single = len(r.Variables) > 0
 	}
-	def = registry.Resource{Name: r.Name, Title: o.text("title"), Description: o.text("description"), MIMEType: r.MIMEType,
+	def = registry.Resource{Name: r.Name, Title: o.Text("title"), Description: o.Text("description"), MIMEType: r.MIMEType,
 		Scope: c.scope(o, "resource:"+r.Name), Timeout: r.Timeout}
 	if len(r.Variables) > 0 {
 		def.URITemplate = r.URI
@@ -165,69 +165,69 @@ func (c *checker) resource(n *yaml.Node, path string) (r resource, def registry.
 
 // variables reads those of a URI template. Only {name} is allowed, so that
 // what a URI is matched against cannot be read in two ways.
-func (c *checker) variables(o object, uri string) []string {
+func (c *checker) variables(o registry.Object, uri string) []string {
 	if uri == "" {
 		return nil
 	}
 	t, err := uritemplate.New(uri)
 	scheme, _, found := strings.Cut(uri, "://")
 	if err != nil || !found || strings.ContainsAny(scheme, "{}") {
-		o.bad("uri", "is not a URI or URI template", "write one such as orders://order/{id}")
+		o.Bad("uri", "is not a URI or URI template", "write one such as orders://order/{id}")
 		return nil
 	}
 	names := t.Varnames()
 	for _, v := range names {
 		if !paramPattern.MatchString(v) || !strings.Contains(uri, "{"+v+"}") {
-			o.bad("uri", fmt.Sprintf("has the variable %q", v), "use only plain variables such as {id}, of a-z, 0-9 and _")
+			o.Bad("uri", fmt.Sprintf("has the variable %q", v), "use only plain variables such as {id}, of a-z, 0-9 and _")
 		}
 	}
 	return names
 }
 
 func (c *checker) prompt(n *yaml.Node, path string) registry.Prompt {
-	o := c.object(n, path, "name", "title", "description", "scope", "arguments", "text")
-	p := registry.Prompt{Name: c.name(o, "prompt"), Title: o.text("title"), Description: o.text("description"),
-		Text: o.needed("text", "write what the prompt says, with {{argument}} places")}
+	o := c.Object(n, path, "name", "title", "description", "scope", "arguments", "text")
+	p := registry.Prompt{Name: c.name(o, "prompt"), Title: o.Text("title"), Description: o.Text("description"),
+		Text: o.Needed("text", "write what the prompt says, with {{argument}} places")}
 	p.Scope = c.scope(o, "prompt:"+p.Name)
 	declared := map[string]bool{}
-	o.list("arguments", func(n *yaml.Node, path string) {
-		a := c.object(n, path, "name", "description", "required")
-		arg := registry.PromptArgument{Name: a.text("name"), Description: a.text("description"), Required: a.flag("required")}
+	o.List("arguments", func(n *yaml.Node, path string) {
+		a := c.Object(n, path, "name", "description", "required")
+		arg := registry.PromptArgument{Name: a.Text("name"), Description: a.Text("description"), Required: a.Flag("required")}
 		if !paramPattern.MatchString(arg.Name) {
-			a.bad("name", "is not a name", "use a-z, 0-9 and _, beginning with a letter")
+			a.Bad("name", "is not a name", "use a-z, 0-9 and _, beginning with a letter")
 		}
 		declared[arg.Name] = true
 		p.Arguments = append(p.Arguments, arg)
 	})
 	for _, m := range placePattern.FindAllStringSubmatch(p.Text, -1) {
 		if !declared[m[1]] {
-			o.bad("text", fmt.Sprintf("has the place {{%s}}, which is no argument", m[1]), "declare it under arguments")
+			o.Bad("text", fmt.Sprintf("has the place {{%s}}, which is no argument", m[1]), "declare it under arguments")
 		}
 	}
 	return p
 }
 
 // name reads the name of a thing and refuses a second of that name.
-func (c *checker) name(o object, kind string) string {
-	name := o.needed("name", "give the "+kind+" a name")
+func (c *checker) name(o registry.Object, kind string) string {
+	name := o.Needed("name", "give the "+kind+" a name")
 	switch {
 	case name == "":
 	case !namePattern.MatchString(name):
-		o.bad("name", fmt.Sprintf("%.80q is no name", name), "use letters, digits, _ and -, 64 at most")
+		o.Bad("name", fmt.Sprintf("%.80q is no name", name), "use letters, digits, _ and -, 64 at most")
 	case c.names[kind+name]:
-		o.bad("name", fmt.Sprintf("a %s %q is declared already", kind, name), "give each a name of its own")
+		o.Bad("name", fmt.Sprintf("a %s %q is declared already", kind, name), "give each a name of its own")
 	}
 	c.names[kind+name] = true
 	return name
 }
 
-func (c *checker) scope(o object, def string) string {
-	s := o.text("scope")
+func (c *checker) scope(o registry.Object, def string) string {
+	s := o.Text("scope")
 	if s == "" {
 		return strings.ToLower(def)
 	}
 	if !scopePattern.MatchString(s) {
-		o.bad("scope", fmt.Sprintf("%.80q is no scope", s), "use a-z, 0-9, _, :, . and -, beginning with a letter, such as orders:read")
+		o.Bad("scope", fmt.Sprintf("%.80q is no scope", s), "use a-z, 0-9, _, :, . and -, beginning with a letter, such as orders:read")
 	}
 	return s
 }
@@ -237,30 +237,30 @@ type column struct{ name, description string }
 
 // statement reads what tools and resources have in common. variables are
 // parameters that come out of a URI.
-func (c *checker) statement(o object, variables []string) (s statement, columns []column) {
-	s.Timeout = o.duration("timeout", defaultTimeout, 10*time.Millisecond, maxTimeout)
-	s.MaxRows = o.whole("max_rows", defaultMaxRows, 1, maxMaxRows)
-	s.MaxBytes = o.whole("max_bytes", defaultMaxBytes, 1024, maxMaxBytes)
-	if o.has("output") {
-		out := c.object(o.values["output"], o.at("output"), "single", "columns")
-		s.Single = out.flag("single")
-		if m := out.values["columns"]; m != nil {
-			columns = c.columns(m, out.at("columns"))
+func (c *checker) statement(o registry.Object, variables []string) (s statement, columns []column) {
+	s.Timeout = o.Duration("timeout", defaultTimeout, 10*time.Millisecond, maxTimeout)
+	s.MaxRows = o.Whole("max_rows", defaultMaxRows, 1, maxMaxRows)
+	s.MaxBytes = o.Whole("max_bytes", defaultMaxBytes, 1024, maxMaxBytes)
+	if o.Has("output") {
+		out := c.Object(o.Value("output"), o.At("output"), "single", "columns")
+		s.Single = out.Flag("single")
+		if m := out.Value("columns"); m != nil {
+			columns = c.columns(m, out.At("columns"))
 		}
 	}
 	if s.Single {
 		s.MaxRows = 1
 	}
-	o.list("parameters", func(n *yaml.Node, path string) {
+	o.List("parameters", func(n *yaml.Node, path string) {
 		p := c.parameter(n, path, variables)
 		if slices.ContainsFunc(s.Parameters, func(q parameter) bool { return q.Name == p.Name }) && p.Name != "" {
-			c.problem(n, path+".name", fmt.Sprintf("a parameter %q is declared already", p.Name), "remove one of them")
+			c.Problem(n, path+".name", fmt.Sprintf("a parameter %q is declared already", p.Name), "remove one of them")
 		}
 		s.Parameters = append(s.Parameters, p)
 	})
 	for _, v := range variables {
 		if !slices.ContainsFunc(s.Parameters, func(p parameter) bool { return p.Name == v && p.From == "" }) {
-			o.bad("uri", fmt.Sprintf("has the variable {%s}, which is no parameter", v), "declare it under parameters with its type")
+			o.Bad("uri", fmt.Sprintf("has the variable {%s}, which is no parameter", v), "declare it under parameters with its type")
 		}
 	}
 	c.sql(o, &s)
@@ -269,20 +269,20 @@ func (c *checker) statement(o object, variables []string) (s statement, columns 
 
 func (c *checker) columns(n *yaml.Node, path string) (out []column) {
 	if n.Kind != yaml.MappingNode {
-		c.problem(n, path, "must be a mapping", "write column: what it holds")
+		c.Problem(n, path, "must be a mapping", "write column: what it holds")
 		return nil
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		out = append(out, column{n.Content[i].Value, deref(n.Content[i+1]).Value})
+		out = append(out, column{n.Content[i].Value, registry.Deref(n.Content[i+1]).Value})
 	}
 	return out
 }
 
 // sql numbers the parameters of the statement and gives each its type there,
 // so that Postgres never has to guess one.
-func (c *checker) sql(o object, s *statement) {
-	text := o.needed("statement", "write the SQL statement, with :name for each parameter")
-	n := o.values["statement"]
+func (c *checker) sql(o registry.Object, s *statement) {
+	text := o.Needed("statement", "write the SQL statement, with :name for each parameter")
+	n := o.Value("statement")
 	if strings.TrimSpace(text) == "" || n.Kind != yaml.ScalarNode {
 		return
 	}
@@ -290,11 +290,11 @@ func (c *checker) sql(o object, s *statement) {
 	if err != nil {
 		var se *syntaxError
 		errors.As(err, &se)
-		c.problem(lineOf(n, se.offset), o.at("statement"), se.reason, se.fix)
+		c.Problem(lineOf(n, se.offset), o.At("statement"), se.reason, se.fix)
 		return
 	}
 	if !slices.Contains(reading, p.first) && !slices.Contains(writing, p.first) {
-		o.bad("statement", fmt.Sprintf("begins with %.40q", p.first), "begin with SELECT, WITH, VALUES, TABLE, INSERT, UPDATE, DELETE, MERGE or CALL; transactions and settings are the platform's")
+		o.Bad("statement", fmt.Sprintf("begins with %.40q", p.first), "begin with SELECT, WITH, VALUES, TABLE, INSERT, UPDATE, DELETE, MERGE or CALL; transactions and settings are the platform's")
 		return
 	}
 	var b strings.Builder
@@ -310,7 +310,7 @@ func (c *checker) sql(o object, s *statement) {
 		at := slices.IndexFunc(s.Parameters, func(q parameter) bool { return q.Name == name })
 		if at < 0 {
 			if !unknown[name] {
-				c.problem(lineOf(n, offset), o.at("statement"), fmt.Sprintf("uses :%s, which is no parameter", name), "declare it under parameters")
+				c.Problem(lineOf(n, offset), o.At("statement"), fmt.Sprintf("uses :%s, which is no parameter", name), "declare it under parameters")
 			}
 			unknown[name] = true
 			offset += 1 + len(name)
@@ -328,7 +328,7 @@ func (c *checker) sql(o object, s *statement) {
 	s.Cursor = slices.Contains([]string{"select", "with", "values", "table", "("}, p.first)
 	for _, q := range s.Parameters {
 		if q.Name != "" && !slices.Contains(s.Binds, q.Name) {
-			c.problem(q.node, q.path, fmt.Sprintf("the parameter %q is not used in the statement", q.Name), "write :"+q.Name+" in the statement, or remove it")
+			c.Problem(q.node, q.path, fmt.Sprintf("the parameter %q is not used in the statement", q.Name), "write :"+q.Name+" in the statement, or remove it")
 		}
 	}
 }
@@ -389,11 +389,11 @@ func (p *parameter) sqlType() string {
 }
 
 func (c *checker) parameter(n *yaml.Node, path string, variables []string) parameter {
-	o := c.object(n, path, "name", "type", "items", "from", "description", "required", "default", "enum", "minimum", "maximum", "min_length", "max_length", "pattern", "max_items")
-	p := parameter{Name: o.needed("name", "give the parameter a name"), Type: o.text("type"), Items: o.text("items"), From: o.text("from"),
-		Description: o.text("description"), Required: o.flag("required"), Pattern: o.text("pattern"), node: n, path: path}
+	o := c.Object(n, path, "name", "type", "items", "from", "description", "required", "default", "enum", "minimum", "maximum", "min_length", "max_length", "pattern", "max_items")
+	p := parameter{Name: o.Needed("name", "give the parameter a name"), Type: o.Text("type"), Items: o.Text("items"), From: o.Text("from"),
+		Description: o.Text("description"), Required: o.Flag("required"), Pattern: o.Text("pattern"), node: n, path: path}
 	if p.Name != "" && !paramPattern.MatchString(p.Name) {
-		o.bad("name", fmt.Sprintf("%.80q is no name of a parameter", p.Name), "use a-z, 0-9 and _, beginning with a letter")
+		o.Bad("name", fmt.Sprintf("%.80q is no name of a parameter", p.Name), "use a-z, 0-9 and _, beginning with a letter")
 	}
 	if p.From != "" {
 		c.from(o, &p)
@@ -404,92 +404,92 @@ func (c *checker) parameter(n *yaml.Node, path string, variables []string) param
 	p.MinLength, p.MaxLength, p.MaxItems = c.count(o, "min_length", p.Type, "string"), c.count(o, "max_length", p.Type, "string"), c.count(o, "max_items", p.Type, "array")
 	if p.Pattern != "" {
 		if _, err := regexp.Compile(p.Pattern); err != nil || p.Type != "string" {
-			o.bad("pattern", "is no regular expression for a string", "write one such as ^[A-Z]{3}$")
+			o.Bad("pattern", "is no regular expression for a string", "write one such as ^[A-Z]{3}$")
 		}
 	}
-	o.list("enum", func(n *yaml.Node, path string) {
+	o.List("enum", func(n *yaml.Node, path string) {
 		if v, ok := c.value(n, path, &p); ok {
 			p.Enum = append(p.Enum, v)
 		}
 	})
-	if d := o.values["default"]; d != nil && paramTypes[p.Type].json != "" {
+	if d := o.Value("default"); d != nil && paramTypes[p.Type].json != "" {
 		if p.Required {
-			o.bad("default", "is given for a parameter that is required", "remove one of the two")
+			o.Bad("default", "is given for a parameter that is required", "remove one of the two")
 		}
-		if v, ok := c.value(d, o.at("default"), &p); ok {
+		if v, ok := c.value(d, o.At("default"), &p); ok {
 			p.Default = v
 			if err := p.allows(v); err != nil {
-				o.bad("default", "does not fit the parameter: "+err.Error(), "write a value that the parameter takes")
+				o.Bad("default", "does not fit the parameter: "+err.Error(), "write a value that the parameter takes")
 			}
 		}
 	}
 	if slices.Contains(variables, p.Name) {
 		p.Required = true
 	} else if variables != nil && p.Required {
-		o.bad("required", "is set for a parameter that is no variable of the URI", "write {"+p.Name+"} in the uri, or give it a default")
+		o.Bad("required", "is set for a parameter that is no variable of the URI", "write {"+p.Name+"} in the uri, or give it a default")
 	}
 	return p
 }
 
-func (c *checker) from(o object, p *parameter) {
+func (c *checker) from(o registry.Object, p *parameter) {
 	if !slices.Contains(froms, p.From) {
-		o.bad("from", fmt.Sprintf("%.80q is not known", p.From), "write one of "+strings.Join(froms, ", "))
+		o.Bad("from", fmt.Sprintf("%.80q is not known", p.From), "write one of "+strings.Join(froms, ", "))
 	}
 	if p.Type == "" {
 		p.Type = "string"
 	}
 	if p.Type != "string" && p.Type != "uuid" {
-		o.bad("type", "must be string for what comes from the call", "leave it out")
+		o.Bad("type", "must be string for what comes from the call", "leave it out")
 	}
 	for _, key := range []string{"items", "required", "default", "enum", "minimum", "maximum", "min_length", "max_length", "pattern", "max_items"} {
-		if o.has(key) {
-			o.bad(key, "means nothing for what comes from the call", "remove it: the model never sees this parameter")
+		if o.Has(key) {
+			o.Bad(key, "means nothing for what comes from the call", "remove it: the model never sees this parameter")
 		}
 	}
 	p.Required = false
 }
 
-func (c *checker) types(o object, p *parameter) {
+func (c *checker) types(o registry.Object, p *parameter) {
 	switch t, known := paramTypes[p.Type]; {
 	case p.Type == "":
-		o.bad("type", "is missing", "write one of "+typeNames)
+		o.Bad("type", "is missing", "write one of "+typeNames)
 	case !known:
-		o.bad("type", fmt.Sprintf("%.80q is not known", p.Type), "write one of "+typeNames)
+		o.Bad("type", fmt.Sprintf("%.80q is not known", p.Type), "write one of "+typeNames)
 	case t.json == "array":
 		if i, known := paramTypes[p.Items]; !known || i.sql == "" || p.Items == "object" {
-			o.bad("items", "must name the type of the entries", "write items: string, or another type but object and array")
+			o.Bad("items", "must name the type of the entries", "write items: string, or another type but object and array")
 			p.Items = "string"
 		}
 	case p.Items != "":
-		o.bad("items", "means nothing without type: array", "remove it")
+		o.Bad("items", "means nothing without type: array", "remove it")
 	}
 }
 
-func (c *checker) number(o object, key string, p *parameter) json.Number {
-	n := o.values[key]
+func (c *checker) number(o registry.Object, key string, p *parameter) json.Number {
+	n := o.Value(key)
 	if n == nil {
 		return ""
 	}
 	if p.Type != "integer" && p.Type != "number" {
-		o.bad(key, "means nothing for type "+p.Type, "remove it")
+		o.Bad(key, "means nothing for type "+p.Type, "remove it")
 		return ""
 	}
-	v, ok := c.value(n, o.at(key), p)
+	v, ok := c.value(n, o.At(key), p)
 	if !ok {
 		return ""
 	}
 	return json.Number(v)
 }
 
-func (c *checker) count(o object, key, have, want string) *int {
-	if !o.has(key) {
+func (c *checker) count(o registry.Object, key, have, want string) *int {
+	if !o.Has(key) {
 		return nil
 	}
 	if have != want {
-		o.bad(key, "means nothing for type "+have, "remove it")
+		o.Bad(key, "means nothing for type "+have, "remove it")
 		return nil
 	}
-	v := o.whole(key, 0, 0, math.MaxInt32)
+	v := o.Whole(key, 0, 0, math.MaxInt32)
 	return &v
 }
 
@@ -512,8 +512,20 @@ func (c *checker) value(n *yaml.Node, path string, p *parameter) (json.RawMessag
 		_, err = p.convert(raw)
 	}
 	if err != nil {
-		c.problem(n, path, "is no "+p.Type, "write a value of type "+p.Type)
+		c.Problem(n, path, "is no "+p.Type, "write a value of type "+p.Type)
 		return nil, false
 	}
 	return raw, true
+}
+
+// lineOf finds the line of a byte offset in a text node, as well as YAML lets
+// one: a block keeps its lines, a folded or quoted text does not.
+func lineOf(n *yaml.Node, offset int) *yaml.Node {
+	at := *n
+	if n.Style&yaml.LiteralStyle != 0 {
+		before := n.Value[:min(offset, len(n.Value))]
+		at.Line += 1 + strings.Count(before, "\n")
+		at.Column = 0
+	}
+	return &at
 }

@@ -24,7 +24,7 @@ import (
 )
 
 // Kind is the kind `sql`.
-var Kind = runtime.Kind{Name: "sql", Check: check, CheckConnection: checkConnection, Open: open}
+var Kind = runtime.Kind{Name: "sql", Check: check, CheckConnection: checkConnection, Provision: provision, Open: open}
 
 // instance is an open server: its statements, and pools for the credentials
 // that are in use.

@@ -12,6 +12,7 @@ import (
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 	"latchkey/internal/runtime/runtimetest"
+	"latchkey/internal/tenants"
 )
 
 const ordersSpec = `
@@ -76,21 +77,40 @@ tools:
 `
 
 func TestSuite(t *testing.T) {
-	for name, options := range map[string][]string{"Shared": nil, "PerUser": {"per_user: true"}} {
-		t.Run(name, func(t *testing.T) {
-			s := newShop(t, options...)
-			runtimetest.Run(t, runtimetest.Harness{
-				Kind: Kind, Opening: s.opening(t, ordersSpec), Leases: s.leases, Secrets: []string{s.password},
-				Normal:  runtimetest.Tool{Name: "search_orders", Input: `{"query":"ill"}`},
-				Failing: runtimetest.Tool{Name: "refuse", Input: `{}`},
-				Slow:    runtimetest.Tool{Name: "sleep", Input: `{}`},
-				Big:     runtimetest.Tool{Name: "wide", Input: `{}`},
-				Prepare: func(t *testing.T, c *runtime.Call) { c.Grant = grantFor(t, c) },
-				Working: func(t *testing.T) int {
-					return query[int](t, s, `SELECT count(*)::int FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE '%latchkey_rows%' AND pid <> pg_backend_pid()`)
-				},
-			})
-		})
+	s := newShop(t)
+	runtimetest.Run(t, runtimetest.Harness{
+		Kind: Kind, Opening: s.opening(t, ordersSpec), Leases: s.leases, Secrets: []string{s.password},
+		Normal:  runtimetest.Tool{Name: "search_orders", Input: `{"query":"ill"}`},
+		Failing: runtimetest.Tool{Name: "refuse", Input: `{}`},
+		Slow:    runtimetest.Tool{Name: "sleep", Input: `{}`},
+		Big:     runtimetest.Tool{Name: "wide", Input: `{}`},
+		Prepare: func(t *testing.T, c *runtime.Call) { c.Grant = grantFor(t, c) },
+		Working: func(t *testing.T) int {
+			return query[int](t, s, `SELECT count(*)::int FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE '%latchkey_rows%' AND pid <> pg_backend_pid()`)
+		},
+	})
+}
+
+func TestPerUserCredentials(t *testing.T) {
+	s := newShop(t, "per_user: true")
+	d := s.desk(t, `
+tools:
+- name: me
+  description: Says who is connected.
+  risk: read
+  output: {single: true}
+  statement: SELECT session_user::text AS name
+`)
+	names := map[any]int{}
+	for _, user := range []tenants.UserID{"us22222222222222222a", "us22222222222222222b", "us22222222222222222a"} {
+		r := d.must("me", `{}`, func(c *runtime.Call) { c.Caller.User = user })
+		if !strings.Contains(r.text, string(user)) {
+			t.Errorf("%s is connected as %s", user, r.text)
+		}
+		names[r.Row["name"]]++
+	}
+	if len(names) != 2 {
+		t.Errorf("two users had the credentials %v", names)
 	}
 }
 
