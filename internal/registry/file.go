@@ -230,8 +230,8 @@ func (p *parser) resolveReferences(n *yaml.Node, path string) {
 				p.Problem(n, path, err.Error(), "set it, or write the value here if it is no secret")
 				return
 			}
-			*n = yaml.Node{Kind: yaml.ScalarNode, Value: value, Line: n.Line, Column: n.Column}
-			n.Tag = n.ShortTag()
+			// The tag tells a kind that a secret was referred to, not written down.
+			*n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!" + from, Value: value, Line: n.Line, Column: n.Column}
 			return
 		}
 	}

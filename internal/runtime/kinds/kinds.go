@@ -10,12 +10,14 @@ import (
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 	"latchkey/internal/runtime/echotool"
+	"latchkey/internal/runtime/sqltool"
 	"latchkey/internal/secret"
 )
 
 // All lists every kind.
 func All() []runtime.Kind {
 	return []runtime.Kind{
+		sqltool.Kind,
 		echotool.Kind,
 	}
 }

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sort"
+	"strings"
+	"time"
+
+	"latchkey/internal/embedded"
+	"latchkey/internal/secret"
+	"latchkey/internal/site"
+	"latchkey/internal/tenants"
+	"latchkey/internal/vault"
+)
+
+// devSecrets are random at the first run and kept, mode 0600, so that data and
+// sign-ins survive a restart. They are for loopback only.
+type devSecrets struct {
+	path       string
+	Owner      secret.Text            `json:"owner"`
+	App        secret.Text            `json:"app"`
+	DemoAcme   secret.Text            `json:"demo_acme"`
+	DemoGlobex secret.Text            `json:"demo_globex"`
+	People     map[string]secret.Text `json:"people"` // password by e-mail address
+	// For `platform apply` beside a running `platform dev`.
+	DatabaseURL secret.Text `json:"database_url"`
+	VaultRole   string      `json:"vault_role"`
+	VaultSecret secret.Text `json:"vault_secret"`
+}
+
+func openDevSecrets(path string) (*devSecrets, error) {
+	s := &devSecrets{path: path, Owner: randomPassword(), App: randomPassword(), DemoAcme: randomPassword(), DemoGlobex: randomPassword(), People: map[string]secret.Text{}}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return s, s.save()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(b, s); err != nil {
+		return nil, fmt.Errorf("%s is damaged: %w; run `make dev-reset` to begin anew", path, err)
+	}
+	return s, nil
+}
+
+func (s *devSecrets) save() error {
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(s.path, b)
+}
+
+func writeFile(path string, b []byte) error {
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+func randomPassword() secret.Text { return secret.Text(strings.ToLower(rand.Text())) }
+
+func setDemoPassword(ctx context.Context, pl *platform, t tenants.ID, email string, s *devSecrets) error {
+	u, err := pl.db.UserByEmail(ctx, t, email)
+	if err != nil {
+		return err
+	}
+	hash, err := pl.db.PasswordHash(ctx, t, u.ID)
+	if err != nil || hash != "" && s.People[email] != "" {
+		return err
+	}
+	s.People[email] = randomPassword()
+	return pl.signin.SetPassword(ctx, t, u.ID, s.People[email])
+}
+
+// useDevState lets `platform apply` work on the `platform dev` that runs here.
+func useDevState(c *config) error {
+	b, err := os.ReadFile(".dev/ready.json")
+	if err != nil {
+		return nil // need says what is missing
+	}
+	var r ready
+	if err := json.Unmarshal(b, &r); err != nil {
+		return fmt.Errorf(".dev/ready.json: %w", err)
+	}
+	s, err := openDevSecrets(".dev/secrets.json")
+	if err != nil {
+		return err
+	}
+	c.DatabaseURL = s.DatabaseURL
+	c.Vault = vault.Config{Address: r.VaultAddr, AppRole: vault.AppRole{RoleID: s.VaultRole, SecretID: s.VaultSecret}}
+	return nil
+}
+
+// ready is .dev/ready.json: what the ready screen says, for scripts.
+type ready struct {
+	BaseURL    string            `json:"base_url"` // of the first tenant
+	Issuer     string            `json:"issuer"`
+	MCP        map[string]string `json:"mcp"` // by server
+	Tenants    map[string]string `json:"tenants"`
+	Users      []readyUser       `json:"users"`
+	VaultAddr  string            `json:"vault_addr"`
+	MetricsURL string            `json:"metrics_url"`
+	Pids       map[string]int    `json:"pids"`
+	ReadyMS    int64             `json:"ready_ms"`
+}
+
+type readyUser struct {
+	Tenant   string   `json:"tenant"`
+	Email    string   `json:"email"`
+	Password string   `json:"password"`
+	Roles    []string `json:"roles"`
+}
+
+func readiness(sites *site.Sites, users []readyUser, s *devSecrets, vaultAddr, metrics string, pg *embedded.Postgres, w *workerProcess, took time.Duration) ready {
+	r := ready{
+		BaseURL: sites.Base("acme"), Issuer: sites.Base("acme"), VaultAddr: vaultAddr, MetricsURL: metrics,
+		MCP:     map[string]string{"orders": sites.Resource("acme", "orders"), "diagnostics": sites.Resource("acme", "diagnostics")},
+		Tenants: map[string]string{"acme": sites.Base("acme"), "globex": sites.Base("globex")},
+		Pids:    map[string]int{"platform": os.Getpid(), "postgres": pg.Pid(), "worker": w.pid()},
+		ReadyMS: took.Milliseconds(),
+	}
+	for _, u := range users {
+		u.Password = s.People[u.Email].Reveal()
+		r.Users = append(r.Users, u)
+	}
+	sort.SliceStable(r.Users, func(i, j int) bool { return r.Users[i].Tenant < r.Users[j].Tenant })
+	return r
+}
+
+func (r ready) write(path string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(path, append(b, '\n'))
+}
+
+// print is the ready screen. Passwords are shown: they are for this machine.
+func (r ready) print(w io.Writer) {
+	fmt.Fprintf(w, "\nReady in %.1f s\n", float64(r.ReadyMS)/1000)
+	fmt.Fprintf(w, "  MCP         %s\n", r.MCP["orders"])
+	for _, u := range r.Users {
+		if u.Tenant == "acme" {
+			fmt.Fprintf(w, "  Sign in as  %-18s %s   (%s)\n", u.Email, u.Password, strings.Join(u.Roles, ", "))
+		}
+	}
+	fmt.Fprintf(w, "  Connections %s/connections\n", r.BaseURL)
+	fmt.Fprintf(w, "Try it:  claude mcp add --transport http orders %s\n", r.MCP["orders"])
+	fmt.Fprintf(w, "Stop: Ctrl-C   Reset: make dev-reset   For scripts: .dev/ready.json   Logs: .dev/\n")
+}
+
+func devMetrics() (url string, stop func() error, err error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	srv := metricsServer()
+	go srv.Serve(ln)
+	return "http://" + ln.Addr().String() + "/metrics", srv.Close, nil
+}
