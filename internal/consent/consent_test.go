@@ -238,20 +238,30 @@ func TestHeadersOfPages(t *testing.T) {
 	}
 }
 
-func TestAnswerRedirectsToThisComputerAndPagesToTheRest(t *testing.T) {
-	for redirect, status := range map[string]int{
-		"http://127.0.0.1:33418/?code=x": 303, "http://localhost:1/callback?code=x": 303, "http://[::1]:9/cb?code=x": 303,
-		"https://vscode.dev/redirect?code=x": 200, "cursor://anysphere.cursor-mcp/cb?code=x": 200,
+func TestAnswerPagesWhereARedirectWouldBeBlocked(t *testing.T) {
+	for _, test := range []struct {
+		redirect   string
+		form, link int // status for a browser that sent a form, and that followed a link
+	}{
+		{"http://127.0.0.1:33418/?code=x", 303, 303}, {"http://localhost:1/callback?code=x", 303, 303}, {"http://[::1]:9/cb?code=x", 303, 303},
+		{"https://vscode.dev/redirect?code=x", 200, 303}, {"cursor://anysphere.cursor-mcp/cb?code=x", 200, 200},
 	} {
-		w := httptest.NewRecorder()
-		Answer(w, httptest.NewRequest("POST", "/consent", nil), ReturnPage{Redirect: redirect, Client: "x"})
-		to := w.Header().Get("Location")
-		if status == 200 {
-			to = strings.TrimPrefix(w.Header().Get("Refresh"), "0;url=")
+		answer := func(method, mode string, status int) {
+			t.Helper()
+			w, r := httptest.NewRecorder(), httptest.NewRequest(method, "/consent", nil)
+			r.Header.Set("Sec-Fetch-Mode", mode)
+			Answer(w, r, ReturnPage{Redirect: test.redirect, Client: "x"})
+			to := w.Header().Get("Location")
+			if status == 200 {
+				to = strings.TrimPrefix(w.Header().Get("Refresh"), "0;url=")
+			}
+			if w.Code != status || to != test.redirect {
+				t.Errorf("%s, %q: %d to %q", method, mode, w.Code, to)
+			}
 		}
-		if w.Code != status || to != redirect {
-			t.Errorf("%s: %d to %q", redirect, w.Code, to)
-		}
+		answer("POST", "navigate", test.form)
+		answer("GET", "navigate", test.link)
+		answer("POST", "", 303) // a program
 	}
 }
 

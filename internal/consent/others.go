@@ -172,18 +172,18 @@ type ReturnPage struct {
 	Allowed      bool
 }
 
-// Answer sends the browser from an answered form to the app. An app that
-// listens on this computer gets a plain 303. Everything else goes by way of
-// Return: a redirect to an app's scheme leaves the browser on the form, as if
-// nothing had happened, and an app on the web may redirect on, such as
-// https://vscode.dev/redirect to vscode://, which Chromium holds against the
-// form's form-action too and blocks without a word.
+// Answer sends the browser to the app: with a plain 303 where that works, and
+// otherwise by way of Return. A redirect to an app's own scheme leaves a
+// browser on the page it was on, as if nothing had happened. And an app on the
+// web may redirect on, such as https://vscode.dev/redirect to vscode://, which
+// Chromium holds against the form's form-action too and blocks without a word.
 func Answer(w http.ResponseWriter, r *http.Request, p ReturnPage) {
-	if destinationOf(p.Redirect).Local && pages.FormAction(p.Redirect) != nil {
-		pages.See(w, r, p.Redirect)
+	to := destinationOf(p.Redirect)
+	if pages.Browser(r) && (to.App || r.Method == http.MethodPost && !to.Local) {
+		Return(w, p)
 		return
 	}
-	Return(w, p)
+	pages.See(w, r, p.Redirect)
 }
 
 // Return writes a page that sends the browser on by itself and has a link for
@@ -196,7 +196,7 @@ func Return(w http.ResponseWriter, p ReturnPage) {
 	}{ReturnPage: p, To: destinationOf(p.Redirect)}
 	if pages.FormAction(p.Redirect) != nil { // a URL that a browser may be sent to
 		v.Link = template.URL(p.Redirect)
-		w.Header().Set("Refresh", "0;url="+p.Redirect)
+		pages.GoOn(w.Header(), p.Redirect)
 	}
 	returnView.Render(w, pages.Response{}, pages.Frame{
 		Base: p.Base, Tenant: p.Tenant, Narrow: true,

@@ -94,6 +94,17 @@ func Headers(h http.Header) {
 	h.Set("X-Robots-Tag", "noindex")
 }
 
+// Browser reports whether a browser asks for a page, as all of them say since
+// 2023. Programs that drive the flow do not: what is done for browsers' sake,
+// such as GoOn, is not for them.
+func Browser(r *http.Request) bool { return r.Header.Get("Sec-Fetch-Mode") == "navigate" }
+
+// GoOn makes the page that is written next send the browser on by itself. It
+// is no redirect: Chromium holds form-action against every redirect that
+// follows a form, to the end of the chain, and this ends the chain. The URL
+// must be one that a browser may be sent to; see FormAction.
+func GoOn(h http.Header, url string) { h.Set("Refresh", "0;url="+url) }
+
 // See redirects with 303, the answer to a form.
 func See(w http.ResponseWriter, r *http.Request, url string) {
 	Headers(w.Header())

@@ -1,6 +1,8 @@
 package signin_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -42,9 +44,7 @@ func TestPagesInABrowser(t *testing.T) {
 
 	w.pass(time.Minute)
 	submit(password.Reveal())
-	if got := b.Location(); got != base+"/connections" {
-		t.Errorf("signed in, the window is at %s", got)
-	}
+	b.WaitAt(base + "/connections")
 	b.Check("login-again", base+"/login")
 	b.Check("logout", base+"/logout")
 	b.Submit(chromedp.Click(chromedp.CSS("button.primary")))
@@ -67,8 +67,21 @@ func TestSignInByKeyboardAlone(t *testing.T) {
 		t.Errorf("after Tab: %q", got)
 	}
 	b.Do(chromedp.KeyEvent(password.Reveal()))
-	b.Submit(chromedp.KeyEvent(kb.Enter))
-	if got := b.Location(); got != base+"/connections" {
-		t.Errorf("signed in, the window is at %s", got)
+	b.Do(chromedp.KeyEvent(kb.Enter))
+	b.WaitAt(base + "/connections")
+}
+
+// An authorization that was given before redirects to the app at once.
+func TestRedirectToAnAppAfterLoginIsNotBlocked(t *testing.T) {
+	w := newWorld(t, "")
+	app := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { rw.Write([]byte("the app")) }))
+	t.Cleanup(app.Close)
+	b := pagestest.New(t)
+	b.Open(w.service.LoginURL(w.acme, "/elsewhere?to="+app.URL+"/callback"))
+	b.Do(chromedp.SendKeys(chromedp.CSS("#email"), "pat@acme.test"), chromedp.SendKeys(chromedp.CSS("#password"), password.Reveal()))
+	b.Do(chromedp.Click(chromedp.CSS("button")))
+	b.WaitAt(app.URL + "/callback")
+	if v := b.Violations(); len(v) > 0 {
+		t.Errorf("content security policy: %s", strings.Join(v, "\n"))
 	}
 }

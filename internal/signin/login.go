@@ -64,8 +64,6 @@ func (s *Service) renderLogin(c echo.Context, t tenants.Tenant, status int, p lo
 	if p.Problem != "" {
 		title = "Not signed in · " + title
 	}
-	// What follows sign-in may be another app's redirect, but never straight
-	// from this form: the destination is the tenant's own page.
 	loginView.Render(c.Response(), pages.Response{Status: status}, s.frame(t, title), p)
 	return nil
 }
@@ -117,8 +115,20 @@ func (s *Service) login(c echo.Context) error {
 		return s.failed(c, t, err)
 	}
 	s.note(r, t, user.ID, "signed in")
-	pages.See(c.Response(), r, s.destination(t, p.ReturnTo))
+	s.goOn(c, t, s.destination(t, p.ReturnTo))
 	return nil
+}
+
+// goOn leaves the form behind. What comes next may redirect at once to an app
+// elsewhere, such as an authorization that was given before, which the form's
+// form-action would block: browsers go on from a page.
+func (s *Service) goOn(c echo.Context, t tenants.Tenant, to string) {
+	if !pages.Browser(c.Request()) {
+		pages.See(c.Response(), c.Request(), to)
+		return
+	}
+	pages.GoOn(c.Response().Header(), to)
+	s.message(c, t, http.StatusOK, message{Title: "You are signed in", Link: to, LinkText: "Continue"})
 }
 
 // check finds the person and verifies the password; an unknown person costs

@@ -68,6 +68,7 @@ func newWorld(t *testing.T, template string) *world {
 		}
 		return c.String(http.StatusOK, s.User.Email+" "+s.ID)
 	})
+	e.GET("/elsewhere", func(c echo.Context) error { return c.Redirect(http.StatusFound, c.QueryParam("to")) })
 	w.server.Config.Handler = w.sites.Resolve(w.db, e, http.NotFoundHandler())
 	w.server.Start()
 	t.Cleanup(w.server.Close)

@@ -140,11 +140,13 @@ func (s *Service) setCookie(w http.ResponseWriter, t tenants.Tenant, value strin
 }
 
 func (s *Service) cookie(r *http.Request, t tenants.Tenant) (TokenHash, bool) {
-	c, err := r.Cookie(s.cookieName(t))
-	if err != nil {
+	// Two of one name are somebody's work, on plain http: browsers send the
+	// one of the longer path first, which is not ours.
+	cs := r.CookiesNamed(s.cookieName(t))
+	if len(cs) != 1 {
 		return TokenHash{}, false
 	}
-	token, err := base64.RawURLEncoding.Strict().DecodeString(c.Value)
+	token, err := base64.RawURLEncoding.Strict().DecodeString(cs[0].Value)
 	if err != nil || len(token) != 32 {
 		return TokenHash{}, false
 	}

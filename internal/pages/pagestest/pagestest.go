@@ -35,7 +35,8 @@ type Browser struct {
 	mu    sync.Mutex
 	wrong []string
 	sent  []string
-	// changed is closed and replaced when one of the two grows.
+	at    string // the URL of the window's page
+	// changed is closed and replaced when one of them does.
 	changed chan struct{}
 }
 
@@ -139,9 +140,9 @@ func (b *Browser) Location() string {
 func (b *Browser) note(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	before := len(b.wrong) + len(b.sent)
+	before, at := len(b.wrong)+len(b.sent), b.at
 	defer func() {
-		if len(b.wrong)+len(b.sent) > before {
+		if len(b.wrong)+len(b.sent) > before || b.at != at {
 			close(b.changed)
 			b.changed = make(chan struct{})
 		}
@@ -157,6 +158,10 @@ func (b *Browser) note(event any) {
 		}
 	case *network.EventRequestWillBeSent:
 		b.sent = append(b.sent, e.Request.URL)
+	case *page.EventFrameNavigated:
+		if e.Frame.ParentID == "" {
+			b.at = e.Frame.URL
+		}
 	case *page.EventFrameRequestedNavigation:
 		b.sent = append(b.sent, e.URL)
 	}
@@ -235,6 +240,27 @@ func (b *Browser) Shot(name string) {
 	}
 	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
 		b.t.Fatal(err)
+	}
+}
+
+// WaitAt waits until the window has arrived at a URL, whatever pages lead there.
+func (b *Browser) WaitAt(url string) {
+	b.t.Helper()
+	for {
+		b.mu.Lock()
+		changed, at, wrong := b.changed, b.at, b.wrong
+		b.mu.Unlock()
+		if at == url {
+			return
+		}
+		if len(wrong) > 0 {
+			b.t.Fatalf("the window is at %s and not %s: %s", at, url, strings.Join(wrong, "\n"))
+		}
+		select {
+		case <-changed:
+		case <-b.ctx.Done():
+			b.t.Fatalf("the window is at %s and not %s", at, url)
+		}
 	}
 }
 
