@@ -27,8 +27,8 @@ CREATE TABLE revisions (
   number     integer NOT NULL CHECK (number > 0),
   hash       text NOT NULL CHECK (hash ~ '^[0-9a-f]{64}$'),
   kind       text NOT NULL,
-  spec       jsonb NOT NULL,
-  definition jsonb NOT NULL,
+  spec       json NOT NULL, -- json, not jsonb: the order of keys is part of what a model reads
+  definition json NOT NULL,
   created_at timestamptz NOT NULL DEFAULT now(),
   created_by text NOT NULL,
   PRIMARY KEY (tenant_id, id),
