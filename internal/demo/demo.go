@@ -1,11 +1,13 @@
-// Package demo holds what `platform dev` seeds: two tenants, their files, and
-// the databases that their servers work on. The files go through the same door
-// as everybody's; the databases play the part of what a tenant brings along.
+// Package demo has the two tenants that `platform dev` shows: their files, and
+// the databases that their servers work on.
+//
+// It owns what is in them. The files go through the same door as everybody's,
+// so whatever they can do any tenant can. Nothing here is for production.
 package demo
 
 import (
 	"context"
-	"embed"
+	_ "embed"
 	"fmt"
 	"strings"
 
@@ -15,102 +17,134 @@ import (
 	"latchkey/internal/secret"
 )
 
-//go:embed files
-var files embed.FS
+var (
+	//go:embed acme.yaml
+	acmeYAML []byte
+	//go:embed globex.yaml
+	globexYAML []byte
 
-// File is a tenant file as one would give to `platform apply -f`.
+	//go:embed schema.sql
+	schemaSQL string
+	//go:embed acme.sql
+	acmeSQL string
+	//go:embed globex.sql
+	globexSQL string
+)
+
+// File is a tenant file by its name.
 type File struct {
 	Name string
 	Data []byte
 }
 
-// Files are the tenants, in the order in which they are applied.
+// Files are the tenants. They refer to DEMO_PG_HOST, DEMO_PG_PORT,
+// DEMO_ACME_PASSWORD and DEMO_GLOBEX_PASSWORD.
 func Files() []File {
-	var out []File
-	for _, name := range []string{"acme.yaml", "globex.yaml"} {
-		b, err := files.ReadFile("files/" + name)
-		if err != nil { // embedded
-			panic(err)
-		}
-		out = append(out, File{name, b})
-	}
-	return out
+	return []File{{"acme.yaml", acmeYAML}, {"globex.yaml", globexYAML}}
 }
 
-// Passwords of the accounts that Vault uses, one for each tenant's database.
+// Passwords are those of the accounts with which Vault makes users.
 type Passwords struct{ Acme, Globex secret.Text }
 
-// Databases makes what the demo's tenants bring along: databases with data,
-// the groups whose rights tools get, and the account that Vault uses. It may
-// run any number of times and keeps what is there. dsn gives a superuser's
-// connection to a database of the server.
-func Databases(ctx context.Context, dsn func(database string) string, p Passwords) (err error) {
-	defer fault.Wrap(&err, "demo.Databases")
+// Databases makes the tenants' databases, demo_acme and demo_globex, where
+// they are missing. What is in them already stays. superuser gives the DSN of
+// a superuser for a database.
+func Databases(ctx context.Context, superuser func(database string) string, p Passwords) error {
 	for _, t := range []struct {
-		name     string
+		tenant   string
+		rows     string
 		password secret.Text
-	}{{"acme", p.Acme}, {"globex", p.Globex}} {
-		if err := accounts(ctx, dsn("postgres"), t.name, t.password); err != nil {
-			return err
-		}
-		if err := shop(ctx, dsn("demo_"+t.name), t.name); err != nil {
+	}{{"acme", acmeSQL, p.Acme}, {"globex", globexSQL, p.Globex}} {
+		if err := database(ctx, superuser, t.tenant, t.rows, t.password); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// accounts makes the roles and the database. Nobody else may connect to it:
-// that, and not a filter, keeps one tenant out of the other's data.
-func accounts(ctx context.Context, dsn, tenant string, password secret.Text) error {
-	conn, err := pgx.Connect(ctx, dsn)
+// database makes one tenant's database, its groups and its account for Vault.
+func database(ctx context.Context, superuser func(string) string, tenant, rows string, password secret.Text) (err error) {
+	defer fault.Wrap(&err, "demo.Databases(%s)", tenant)
+	name := "demo_" + tenant
+	server, err := pgx.Connect(ctx, superuser("postgres"))
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	quoted, err := conn.PgConn().EscapeString(password.Reveal())
-	if err != nil {
-		return err
-	}
-	fill := strings.NewReplacer("TENANT", tenant, "PASSWORD_OF_ADMIN", quoted)
-	if _, err := conn.Exec(ctx, fill.Replace(readSQL("accounts.sql"))); err != nil {
+	defer server.Close(context.WithoutCancel(ctx))
+	if err := roles(ctx, server, tenant, password); err != nil {
 		return err
 	}
 	var exists bool
-	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, "demo_"+tenant).Scan(&exists); err != nil {
+	if err := server.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, name).Scan(&exists); err != nil {
 		return err
 	}
 	if !exists {
-		if _, err := conn.Exec(ctx, "CREATE DATABASE demo_"+tenant); err != nil {
+		if _, err := server.Exec(ctx, `CREATE DATABASE `+name); err != nil {
 			return err
 		}
 	}
-	_, err = conn.Exec(ctx, fill.Replace(`
-		REVOKE ALL ON DATABASE demo_TENANT FROM PUBLIC;
-		GRANT CONNECT ON DATABASE demo_TENANT TO demo_TENANT_reader, demo_TENANT_writer, demo_TENANT_vault;`))
-	return err
-}
-
-func shop(ctx context.Context, dsn, tenant string) error {
-	conn, err := pgx.Connect(ctx, dsn)
+	conn, err := pgx.Connect(ctx, superuser(name))
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		var there bool
-		if err := tx.QueryRow(ctx, `SELECT to_regclass('shop.orders') IS NOT NULL`).Scan(&there); err != nil || there {
+		// One at a time: two starters would seed twice.
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtext($1))`, name); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, strings.NewReplacer("TENANT", tenant).Replace(readSQL("shop.sql")))
+		if _, err := tx.Exec(ctx, strings.ReplaceAll(schemaSQL, "TENANT", tenant)); err != nil {
+			return err
+		}
+		var seeded bool
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM customers)`).Scan(&seeded); err != nil || seeded {
+			return err
+		}
+		_, err := tx.Exec(ctx, rows)
 		return err
 	})
 }
 
-func readSQL(name string) string {
-	b, err := files.ReadFile("files/" + name)
-	if err != nil {
-		panic(fmt.Sprintf("demo: %v", err))
+// roles makes the groups whose rights the tools' users get, and the account of
+// Vault, which may make users in these groups and end their sessions.
+//
+// Before Postgres 16, CREATEROLE reaches every role of the server that is no
+// superuser. So a tenant that shares a server with another trusts Vault to
+// keep the accounts apart; from 16 on Postgres does.
+func roles(ctx context.Context, conn *pgx.Conn, tenant string, password secret.Text) error {
+	for _, r := range []struct{ name, options string }{
+		{tenant + "_reader", "NOLOGIN"}, {tenant + "_writer", "NOLOGIN"}, {tenant + "_vault", "LOGIN CREATEROLE"},
+	} {
+		var exists bool
+		if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)`, r.name).Scan(&exists); err != nil {
+			return err
+		}
+		if exists {
+			continue
+		}
+		if _, err := conn.Exec(ctx, `CREATE ROLE `+r.name+` `+r.options); err != nil {
+			return err
+		}
 	}
-	return string(b)
+	var version int
+	var alter string
+	err := conn.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)`,
+		tenant+"_vault", password.Reveal()).Scan(&version, &alter)
+	if err != nil {
+		return err
+	}
+	option := "ADMIN OPTION"
+	if version >= 160000 {
+		option = "ADMIN TRUE, INHERIT FALSE, SET FALSE" // it gives the groups' rights and has none of them
+	}
+	for _, sql := range []string{
+		alter,
+		fmt.Sprintf(`GRANT %[1]s_reader, %[1]s_writer TO %[1]s_vault WITH %[2]s`, tenant, option),
+		fmt.Sprintf(`GRANT pg_signal_backend TO %s_vault`, tenant),
+	} {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return nil
 }
