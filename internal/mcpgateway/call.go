@@ -2,6 +2,8 @@ package mcpgateway
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"time"
 
@@ -27,6 +29,7 @@ type call struct {
 	revision registry.Revision
 	input    json.RawMessage
 	key      string // idempotency key
+	trace    string // traceparent (W3C Trace Context)
 	caller   tenants.User
 	began    time.Time
 	check    func(json.RawMessage) error
@@ -75,7 +78,7 @@ func (g *Gateway) callTool(ctx context.Context, rev registry.Revision, tool *reg
 		ex: ex, id: newCallID(), op: runtime.CallTool, name: tool.Name, scope: tool.Scope, hash: tool.Hash,
 		risk: tool.Risk, repeat: tool.Risk == registry.Reads || tool.Idempotent, timeout: timeoutOf(tool.Timeout),
 		revision: rev, input: req.Params.Arguments, began: time.Now(), check: v.check,
-		progress: progressTo(ctx, req),
+		progress: progressTo(ctx, req), trace: traceparent(req.Params.Meta, ex),
 	}
 	var err error
 	if c.key, err = idempotencyKey(req.Params.Meta, c.id); err != nil {
@@ -92,7 +95,7 @@ func (g *Gateway) readResource(ctx context.Context, rev registry.Revision, def *
 		ex: ex, id: newCallID(), op: runtime.ReadResource, name: req.Params.URI, scope: def.Scope, hash: def.Hash,
 		risk: registry.Reads, repeat: true, timeout: timeoutOf(def.Timeout),
 		revision: rev, began: time.Now(), check: func(json.RawMessage) error { return boundedURI(req.Params.URI) },
-		progress: func(float64, float64, string) {},
+		progress: func(float64, float64, string) {}, trace: traceparent(req.Params.Meta, ex),
 	}
 	res, err := g.run(ctx, c)
 	return replyResource(c, res, err)
@@ -122,6 +125,20 @@ func idempotencyKey(meta mcp.Meta, callID string) (string, error) {
 			WithDetails(fault.Detail{Pointer: "/_meta/latchkey~1idempotencyKey", Reason: "it is not such a string", Fix: "send a UUID"})
 	}
 	return key, nil
+}
+
+// traceparent is the caller's, from _meta or the header, or a new one: each
+// call has a trace id in its record and upstream.
+func traceparent(meta mcp.Meta, ex *exchange) string {
+	if s, ok := meta["traceparent"].(string); ok && validTraceparent(s) != "" {
+		return s
+	}
+	if ex.traceparent != "" {
+		return ex.traceparent
+	}
+	var id [24]byte
+	rand.Read(id[:])
+	return "00-" + hex.EncodeToString(id[:16]) + "-" + hex.EncodeToString(id[16:]) + "-00"
 }
 
 // progressTo sends progress to a caller that asked for it.

@@ -30,7 +30,7 @@ func (g *Gateway) dispatch(ctx context.Context, c *call) (*runtime.Result, error
 		ID: c.id, Tenant: opening.Tenant, Server: opening.Server, Revision: opening.Revision, OpenHash: hash,
 		Op: c.op, Name: c.name, Input: c.input, Access: c.risk.Access(),
 		Caller:         runtime.Caller{User: c.caller.ID, Email: c.caller.Email, Name: c.caller.Name, Roles: c.caller.Roles, Client: c.ex.principal.Client},
-		IdempotencyKey: c.key, Traceparent: c.ex.traceparent, Deadline: deadline, Grant: grant,
+		IdempotencyKey: c.key, Traceparent: c.trace, Deadline: deadline, Grant: grant,
 	}, DispatchOptions{Pool: h.Server.Pool, Repeatable: c.repeat, Progress: c.progress})
 	if err != nil {
 		return nil, explain(c, err)

@@ -26,8 +26,8 @@ func (c *call) event(phase audit.Phase, state audit.State) audit.Event {
 	if c.risk != registry.Reads {
 		e.IdempotencyKey = c.key
 	}
-	if c.ex.traceparent != "" {
-		e.TraceID = c.ex.traceparent[3:35]
+	if c.trace != "" {
+		e.TraceID = c.trace[3:35]
 	}
 	return e
 }

@@ -190,7 +190,7 @@ func (g *Gateway) addPrompt(srv *mcp.Server, rev registry.Revision, p *registry.
 		input, _ := json.Marshal(req.Params.Arguments)
 		c := &call{
 			ex: exchangeOf(req.Extra.TokenInfo), id: newCallID(), op: "prompts/get", name: p.Name, scope: p.Scope, hash: p.Hash,
-			risk: registry.Reads, timeout: defaultTimeout, revision: rev, input: input, began: time.Now(),
+			risk: registry.Reads, timeout: defaultTimeout, revision: rev, input: input, began: time.Now(), trace: traceparent(req.Params.Meta, exchangeOf(req.Extra.TokenInfo)),
 		}
 		text, err := "", g.allow(ctx, c)
 		if err == nil {
