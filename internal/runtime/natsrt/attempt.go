@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,6 +29,8 @@ type attempt struct {
 	heardAt  time.Time // the last frame or heartbeat, once accepted
 	lapsedAt time.Time // the edge asked the server whether it may give up
 }
+
+var attempts = sync.Pool{New: func() any { return &attempt{frames: make(chan frame, frameRoom)} }}
 
 const (
 	frameRoom    = chunkWindow + 16
@@ -60,7 +63,8 @@ const (
 // try sends the call once and follows it.
 func (e *Edge) try(ctx context.Context, req []byte, o DoOptions) verdict {
 	now := time.Now()
-	a := &attempt{token: newToken(), repeatable: o.Retryable, frames: make(chan frame, frameRoom), sentAt: now}
+	a := attempts.Get().(*attempt)
+	*a = attempt{token: newToken(), repeatable: o.Retryable, frames: a.frames, sentAt: now}
 	e.mu.Lock()
 	e.attempts[a.token] = a
 	e.mu.Unlock()
@@ -78,6 +82,11 @@ func (e *Edge) forget(a *attempt) {
 	e.mu.Lock()
 	delete(e.attempts, a.token)
 	e.mu.Unlock()
+	// Nobody delivers to it from here on.
+	for len(a.frames) > 0 {
+		<-a.frames
+	}
+	attempts.Put(a)
 }
 
 // follow reads the frames of an attempt up to the one that ends it.
@@ -231,30 +240,32 @@ func (e *Edge) control(instance string, what byte, token string) {
 // onFrame hands a frame to its attempt. It never blocks: one attempt must not
 // hold up the others.
 func (e *Edge) onFrame(m *nats.Msg) {
-	token := m.Subject[len(e.inbox)+1:]
-	f, err := decodeFrame(m.Data)
-	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
-		f, err = frame{kind: kindNoResponders}, nil
-	}
-	if err != nil {
+	f, token, err := decodeFrame(m.Data)
+	switch {
+	case err != nil:
 		e.log.Warn("frame dropped", "err", err)
-		return
+	case f.kind == kindBeat:
+		e.onBeat(f)
+	case !e.pass(string(token), f) && f.kind == kindAccept:
+		e.cancel(f.instance, string(token)) // nobody waits for it any more
 	}
-	if f.kind == kindBeat {
-		if token == beatToken {
-			e.onBeat(f)
-		}
-		return
+}
+
+// onReply hears from the server alone: workers answer to the inbox itself.
+func (e *Edge) onReply(m *nats.Msg) {
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		e.pass(m.Subject[len(e.inbox)+1:], frame{kind: kindNoResponders})
 	}
+}
+
+func (e *Edge) pass(token string, f frame) bool {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	a := e.attempts[token]
 	if a != nil {
 		e.deliver(a, f)
 	}
-	e.mu.Unlock()
-	if a == nil && f.kind == kindAccept {
-		e.cancel(f.instance, token) // nobody waits for it any more
-	}
+	return a != nil
 }
 
 // deliver runs under e.mu.

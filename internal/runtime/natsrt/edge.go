@@ -75,7 +75,10 @@ func (e *Edge) subscribe(cfg EdgeConfig) error {
 		// Frames wait here only while the process is short of time.
 		return sub.SetPendingLimits(-1, 256<<20)
 	}
-	err := on(cfg.Conn, e.inbox+".*", "", e.onFrame)
+	err := on(cfg.Conn, e.inbox, "", e.onFrame)
+	if err == nil {
+		err = on(cfg.Conn, e.inbox+".*", "", e.onReply)
+	}
 	if err == nil {
 		err = on(cfg.Conn, announce, "", e.onAnnounce)
 	}

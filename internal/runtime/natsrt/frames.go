@@ -74,9 +74,11 @@ func decodeRequest(b []byte) (request, error) {
 	return r, nil
 }
 
-// replyAddress is where a worker answers a call.
+// replyAddress is where a worker answers a call. It comes as the request's
+// reply subject, edge and token with a dot between them, where the server
+// also says that there is no worker.
 type replyAddress struct {
-	edge  string // with inboxPrefix
+	edge  string // with inboxPrefix: the subject of frames
 	token string
 }
 
@@ -89,20 +91,23 @@ func parseReply(subject string) (replyAddress, error) {
 	return replyAddress{edge: inboxPrefix + edge, token: token}, nil
 }
 
-func (a replyAddress) subject() string { return a.edge + "." + a.token }
-
-// kind is the first byte of a frame to an edge.
+// A frame to an edge goes to its inbox:
+//
+//	kind(1) token(16) len(1) instance body
+//
+// The token stands here and not in the subject: a new subject for each call
+// would defeat the server's caches of permissions and routes.
 type kind byte
 
 const (
-	kindAccept   kind = 'a' // instance
-	kindRefuse   kind = 'b' // reason(1) instance
+	kindAccept   kind = 'a'
+	kindRefuse   kind = 'b' // reason(1)
 	kindProgress kind = 'p' // done(8) total(8) message
-	kindChunk    kind = 'c' // number(4) len(1) instance data
-	kindResult   kind = 'r' // chunks before(4) len(1) instance data
-	kindError    kind = 'e' // len(1) instance JSON
+	kindChunk    kind = 'c' // number(4) data
+	kindResult   kind = 'r' // number of chunks before(4) data
+	kindError    kind = 'e' // JSON
+	kindBeat     kind = 'h' // the tokens of live calls; its own token is noToken
 	kindLapsed   kind = 'l' // from the edge to itself: what the server had before this is here
-	kindBeat     kind = 'h' // len(1) instance tokens; to the token "beat"
 
 	// These never come over the wire.
 	kindNoResponders kind = 0
@@ -110,7 +115,13 @@ const (
 	kindUnreachable  kind = 2
 )
 
-// frame is a decoded frame to an edge. data aliases what was decoded.
+const (
+	noToken   = "----------------"
+	selfName  = "edge" // the instance in an edge's frame to itself
+	frameHead = 1 + tokenLen + 1
+)
+
+// frame is a decoded frame. data aliases what was decoded.
 type frame struct {
 	kind        kind
 	reason      runtime.Reason
@@ -120,110 +131,97 @@ type frame struct {
 	data        []byte
 }
 
-func encodeAccept(instance string) []byte { return append([]byte{byte(kindAccept)}, instance...) }
-
-func encodeRefuse(reason runtime.Reason, instance string) []byte {
-	return append([]byte{byte(kindRefuse), byte(reason)}, instance...)
+// head begins a frame with room for a body of n bytes.
+func head(k kind, token, instance string, n int) []byte {
+	b := make([]byte, 0, frameHead+len(instance)+n)
+	b = append(append(b, byte(k)), token...)
+	return append(append(b, byte(len(instance))), instance...)
 }
 
-func encodeProgress(done, total float64, message string) []byte {
-	b := make([]byte, 1, 17+len(message))
-	b[0] = byte(kindProgress)
+func encodeAccept(token, instance string) []byte { return head(kindAccept, token, instance, 0) }
+
+func encodeRefuse(token, instance string, reason runtime.Reason) []byte {
+	return append(head(kindRefuse, token, instance, 1), byte(reason))
+}
+
+func encodeProgress(token, instance string, done, total float64, message string) []byte {
+	message = clip(message, maxProgress)
+	b := head(kindProgress, token, instance, 16+len(message))
 	b = binary.BigEndian.AppendUint64(b, math.Float64bits(done))
 	b = binary.BigEndian.AppendUint64(b, math.Float64bits(total))
-	return append(b, clip(message, maxProgress)...)
+	return append(b, message...)
 }
 
-// A chunk names its worker because it may come before the acceptance, and the
-// edge must know where to send credit.
-func encodeChunk(number uint32, instance string, data []byte) []byte {
-	return encodePart(kindChunk, number, instance, data)
-}
-
-func encodeResult(chunks uint32, instance string, data []byte) []byte {
-	return encodePart(kindResult, chunks, instance, data)
-}
-
-func encodePart(k kind, number uint32, instance string, data []byte) []byte {
-	b := append(make([]byte, 0, 6+len(instance)+len(data)), byte(k))
-	b = binary.BigEndian.AppendUint32(b, number)
-	b = append(append(b, byte(len(instance))), instance...)
+// encodePart makes a chunk, or the result that ends them.
+func encodePart(k kind, token, instance string, number uint32, data []byte) []byte {
+	b := binary.BigEndian.AppendUint32(head(k, token, instance, 4+len(data)), number)
 	return append(b, data...)
 }
 
-func encodeError(instance string, f *fault.Error) []byte {
-	b := append([]byte{byte(kindError), byte(len(instance))}, instance...)
-	return append(b, encodeFault(f)...)
+func encodeError(token, instance string, f *fault.Error) []byte {
+	body := encodeFault(f)
+	return append(head(kindError, token, instance, len(body)), body...)
 }
 
+func encodeLapsed(token string) []byte { return head(kindLapsed, token, selfName, 0) }
+
 // decodeFrame reads a frame from a worker, which is not believed to be sound.
-func decodeFrame(b []byte) (f frame, err error) {
-	if len(b) == 0 {
-		return f, errFrame
+func decodeFrame(b []byte) (f frame, token []byte, err error) {
+	if len(b) < frameHead || len(b) < frameHead+int(b[frameHead-1]) {
+		return f, nil, errFrame
 	}
-	f.kind = kind(b[0])
-	b = b[1:]
+	end := frameHead + int(b[frameHead-1])
+	f.kind, token, f.instance = kind(b[0]), b[1:1+tokenLen], string(b[frameHead:end])
+	if !validToken(f.instance) {
+		return f, nil, errFrame
+	}
+	return f, token, f.decodeBody(b[end:])
+}
+
+func (f *frame) decodeBody(b []byte) error {
 	switch f.kind {
 	case kindAccept:
-		f.instance = string(b[:min(len(b), maxInstance+1)])
+		return wrongIf(len(b) != 0)
+	case kindLapsed:
+		f.instance = ""
+		return wrongIf(len(b) != 0)
 	case kindRefuse:
-		if len(b) == 0 {
-			return f, errFrame
+		if len(b) != 1 {
+			return errFrame
 		}
 		f.reason = runtime.Reason(b[0])
-		f.instance = string(b[1:min(len(b), maxInstance+2)])
 	case kindProgress:
 		if len(b) < 16 || len(b) > 16+maxProgress {
-			return f, errFrame
+			return errFrame
 		}
 		f.done = math.Float64frombits(binary.BigEndian.Uint64(b))
 		f.total = math.Float64frombits(binary.BigEndian.Uint64(b[8:]))
-		if !finite(f.done) || !finite(f.total) || !utf8.Valid(b[16:]) {
-			return f, errFrame
-		}
 		f.data = b[16:]
-		return f, nil
+		return wrongIf(!finite(f.done) || !finite(f.total) || !utf8.Valid(f.data))
 	case kindChunk, kindResult:
-		if len(b) < 4 {
-			return f, errFrame
+		if len(b) < 4 || len(b) > 4+chunkSize {
+			return errFrame
 		}
-		f.number = binary.BigEndian.Uint32(b)
-		if f.instance, f.data, err = cutInstance(b[4:]); err != nil {
-			return f, err
-		}
-		if len(f.data) > chunkSize {
-			return f, errFrame
-		}
-	case kindError, kindBeat:
-		if f.instance, f.data, err = cutInstance(b); err != nil {
-			return f, err
-		}
-		if f.kind == kindBeat && len(f.data)%tokenLen != 0 {
-			return f, errFrame
-		}
-	case kindLapsed:
-		if len(b) != 0 {
-			return f, errFrame
-		}
-		return f, nil
+		f.number, f.data = binary.BigEndian.Uint32(b), b[4:]
+	case kindError:
+		f.data = b
+	case kindBeat:
+		f.data = b
+		return wrongIf(len(b)%tokenLen != 0)
 	default:
-		return f, errFrame
+		return errFrame
 	}
-	if !validToken(f.instance) {
-		return f, errFrame
+	return nil
+}
+
+func wrongIf(wrong bool) error {
+	if wrong {
+		return errFrame
 	}
-	return f, nil
+	return nil
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
-
-func cutInstance(b []byte) (string, []byte, error) {
-	if len(b) == 0 || len(b) < 1+int(b[0]) {
-		return "", nil, errFrame
-	}
-	n := 1 + int(b[0])
-	return string(b[1:n]), b[n:], nil
-}
 
 // Control frames go from an edge to a worker: kind(1) token.
 const (

@@ -13,22 +13,25 @@ import (
 	"latchkey/internal/runtime"
 )
 
+const testToken = "abcdefghijklmnop"
+
 func TestFramesComeThrough(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		raw  []byte
 		want frame
 	}{
-		{"accept", encodeAccept("w1-abc"), frame{kind: kindAccept, instance: "w1-abc"}},
-		{"refuse", encodeRefuse(runtime.Draining, "w1-abc"), frame{kind: kindRefuse, reason: runtime.Draining, instance: "w1-abc"}},
-		{"progress", encodeProgress(1, 3, "one"), frame{kind: kindProgress, done: 1, total: 3, data: []byte("one")}},
-		{"chunk", encodeChunk(7, "w1-abc", []byte("data")), frame{kind: kindChunk, number: 7, instance: "w1-abc", data: []byte("data")}},
-		{"result", encodeResult(8, "w1-abc", []byte("{}")), frame{kind: kindResult, number: 8, instance: "w1-abc", data: []byte("{}")}},
+		{"accept", encodeAccept(testToken, "w1-abc"), frame{kind: kindAccept, instance: "w1-abc"}},
+		{"refuse", encodeRefuse(testToken, "w1-abc", runtime.Draining), frame{kind: kindRefuse, reason: runtime.Draining, instance: "w1-abc"}},
+		{"progress", encodeProgress(testToken, "w1-abc", 1, 3, "one"), frame{kind: kindProgress, instance: "w1-abc", done: 1, total: 3, data: []byte("one")}},
+		{"chunk", encodePart(kindChunk, testToken, "w1-abc", 7, []byte("data")), frame{kind: kindChunk, number: 7, instance: "w1-abc", data: []byte("data")}},
+		{"result", encodePart(kindResult, testToken, "w1-abc", 8, []byte("{}")), frame{kind: kindResult, number: 8, instance: "w1-abc", data: []byte("{}")}},
+		{"lapsed", encodeLapsed(testToken), frame{kind: kindLapsed}},
 	} {
-		got, err := decodeFrame(c.raw)
+		got, token, err := decodeFrame(c.raw)
 		if err != nil || got.kind != c.want.kind || got.reason != c.want.reason || got.number != c.want.number || got.instance != c.want.instance ||
-			got.done != c.want.done || got.total != c.want.total || !bytes.Equal(got.data, c.want.data) {
-			t.Errorf("%s: %+v, %v", c.name, got, err)
+			got.done != c.want.done || got.total != c.want.total || !bytes.Equal(got.data, c.want.data) || string(token) != testToken {
+			t.Errorf("%s: %+v, %s, %v", c.name, got, token, err)
 		}
 	}
 }
@@ -37,25 +40,27 @@ func TestUnsoundFramesRefused(t *testing.T) {
 	long := strings.Repeat("x", maxInstance+1)
 	for name, raw := range map[string][]byte{
 		"empty":               {},
-		"unknown kind":        []byte("z"),
-		"local kind":          {byte(kindLost)},
-		"nobody":              []byte("a"),
-		"long instance":       []byte("a" + long),
-		"instance with dot":   []byte("aw.1"),
-		"instance with star":  []byte("a*"),
-		"instance with space": []byte("a b"),
-		"refusal of nobody":   []byte("bf"),
-		"short progress":      []byte("p1234567"),
-		"progress NaN":        encodeProgress(math.NaN(), 1, ""),
-		"progress infinite":   encodeProgress(1, math.Inf(1), ""),
-		"progress not UTF-8":  encodeProgress(1, 1, "\xff"),
-		"short chunk":         []byte("c12"),
-		"large chunk":         encodeChunk(0, "w1", make([]byte, chunkSize+1)),
-		"large last chunk":    encodeResult(0, "w1", make([]byte, chunkSize+1)),
-		"result cut short":    {byte(kindResult), 0, 0, 0, 0, 9, 'w'},
-		"ragged heartbeat":    []byte("h\x02w1abc"),
+		"no head":             []byte("a" + testToken),
+		"head cut short":      []byte("a" + testToken + "\x09w1"),
+		"unknown kind":        head('z', testToken, "w1", 0),
+		"local kind":          head(kindLost, testToken, "w1", 0),
+		"nobody":              encodeAccept(testToken, ""),
+		"long instance":       encodeAccept(testToken, long),
+		"instance with dot":   encodeAccept(testToken, "w.1"),
+		"instance with star":  encodeAccept(testToken, "*"),
+		"instance with space": encodeAccept(testToken, "a b"),
+		"accept and more":     append(encodeAccept(testToken, "w1"), 'x'),
+		"refusal of nothing":  head(kindRefuse, testToken, "w1", 0),
+		"short progress":      append(head(kindProgress, testToken, "w1", 0), "1234567"...),
+		"progress NaN":        encodeProgress(testToken, "w1", math.NaN(), 1, ""),
+		"progress infinite":   encodeProgress(testToken, "w1", 1, math.Inf(1), ""),
+		"progress not UTF-8":  encodeProgress(testToken, "w1", 1, 1, "\xff"),
+		"short chunk":         append(head(kindChunk, testToken, "w1", 0), "12"...),
+		"large chunk":         encodePart(kindChunk, testToken, "w1", 0, make([]byte, chunkSize+1)),
+		"large last chunk":    encodePart(kindResult, testToken, "w1", 0, make([]byte, chunkSize+1)),
+		"ragged heartbeat":    append(head(kindBeat, noToken, "w1", 0), "abc"...),
 	} {
-		if f, err := decodeFrame(raw); !errors.Is(err, errFrame) {
+		if f, _, err := decodeFrame(raw); !errors.Is(err, errFrame) {
 			t.Errorf("%s: taken as %+v, %v", name, f, err)
 		}
 	}
@@ -63,7 +68,7 @@ func TestUnsoundFramesRefused(t *testing.T) {
 
 func TestReplyAddressIsOnlyAnInbox(t *testing.T) {
 	token := newToken()
-	if a, err := parseReply("_R.edge." + token); err != nil || a.subject() != "_R.edge."+token {
+	if a, err := parseReply("_R.edge." + token); err != nil || a.edge != "_R.edge" || a.token != token {
 		t.Errorf("%+v, %v", a, err)
 	}
 	for _, s := range []string{"", "call.default", "_R.edge", "_R.." + token, "_R.edge.short", "_R.edge." + token + ".x", "_R.>." + token, "_R.edge.*" + token[1:], "_INBOX.edge." + token} {
@@ -112,15 +117,19 @@ func TestFaultIsBounded(t *testing.T) {
 
 func FuzzDecodeFrame(f *testing.F) {
 	for _, raw := range [][]byte{
-		encodeAccept("w1"), encodeRefuse(runtime.Full, "w1"), encodeProgress(1, 2, "m"), encodeChunk(1, "w1", []byte("x")),
-		encodeResult(1, "w1", []byte("{}")), encodeError("w1", fault.New(fault.Busy, "m")), []byte("h\x02w1abcdefghijklmnop"), {byte(kindLapsed)},
+		encodeAccept(testToken, "w1"), encodeRefuse(testToken, "w1", runtime.Full), encodeProgress(testToken, "w1", 1, 2, "m"),
+		encodePart(kindChunk, testToken, "w1", 1, []byte("x")), encodePart(kindResult, testToken, "w1", 1, []byte("{}")),
+		encodeError(testToken, "w1", fault.New(fault.Busy, "m")), append(head(kindBeat, noToken, "w1", 0), testToken...), encodeLapsed(testToken),
 	} {
 		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		got, err := decodeFrame(raw)
+		got, token, err := decodeFrame(raw)
 		if err != nil {
 			return
+		}
+		if len(token) != tokenLen {
+			t.Fatalf("token %q", token)
 		}
 		if got.kind <= kindUnreachable {
 			t.Fatalf("a frame of the edge's own kind came over the wire: %+v", got)
@@ -155,8 +164,8 @@ func FuzzDecodeRequest(f *testing.F) {
 		if r, err := decodeRequest(raw); err == nil && len(raw) < requestHeader {
 			t.Fatalf("%+v", r)
 		}
-		if a, err := parseReply(reply); err == nil && a.subject() != reply {
-			t.Fatalf("%q answers to %q", reply, a.subject())
+		if a, err := parseReply(reply); err == nil && a.edge+"."+a.token != reply {
+			t.Fatalf("%q answers to %q", reply, a.edge+"."+a.token)
 		}
 		if _, token, err := decodeControl(raw); err == nil && len(token) != tokenLen {
 			t.Fatalf("token %q", token)

@@ -27,8 +27,8 @@ import (
 	"time"
 )
 
-// Subjects. A token after the edge's name is random: a worker can only answer
-// the calls it was handed.
+// Subjects. A call's token is random: a worker can only answer the calls it was
+// handed.
 const (
 	callPrefix    = "call."       // + pool; queue group workersQueue
 	controlPrefix = "ctl."        // + worker instance
@@ -38,7 +38,6 @@ const (
 	announce      = "worker.announce"
 	workersQueue  = "workers"
 	edgesQueue    = "edges"
-	beatToken     = "beat" // stands where a call's token does, for heartbeats
 )
 
 // Times and sizes of the protocol. They are part of it: both sides rely on

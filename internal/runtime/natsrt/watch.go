@@ -127,7 +127,7 @@ func (e *Edge) watch() {
 		held := max(now.Sub(last)-2*watchEvery, 0)
 		last = now
 		for _, token := range e.overdue(now, held) {
-			if err := e.conn.Publish(e.inbox+"."+token, []byte{byte(kindLapsed)}); err != nil {
+			if err := e.conn.Publish(e.inbox, encodeLapsed(token)); err != nil {
 				e.log.Warn("frame not sent", "err", err)
 			}
 		}

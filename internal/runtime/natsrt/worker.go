@@ -132,14 +132,14 @@ func (s *Served) onCall(m *nats.Msg) {
 		return
 	}
 	if s.draining.Load() {
-		s.publish(to, encodeRefuse(runtime.Draining, s.instance))
+		s.publish(to, encodeRefuse(to.token, s.instance, runtime.Draining))
 		return
 	}
 	// Some more than slots: those are refused after they were read, which
 	// takes no longer than this.
 	if s.handling.Add(1) > int64(s.worker.Slots)+64 {
 		s.handling.Add(-1)
-		s.publish(to, encodeRefuse(runtime.Full, s.instance))
+		s.publish(to, encodeRefuse(to.token, s.instance, runtime.Full))
 		return
 	}
 	s.calls.Add(1)
@@ -175,7 +175,7 @@ func (s *Served) handle(to replyAddress, data []byte) {
 	}
 	progress := func(done, total float64, message string) {
 		if finite(done) && finite(total) {
-			s.publish(to, encodeProgress(done, total, message))
+			s.publish(to, encodeProgress(to.token, s.instance, done, total, message))
 		}
 	}
 	res, err := received.Run(ctx, progress)
@@ -219,7 +219,7 @@ func (s *Served) acceptForSure(ctx context.Context, lc *liveCall, r *runtime.Rec
 	s.mu.Lock()
 	lc.settled = true
 	s.mu.Unlock()
-	s.publish(lc.to, encodeAccept(s.instance))
+	s.publish(lc.to, encodeAccept(lc.to.token, s.instance))
 	flush, cancel := context.WithTimeout(ctx, acceptBy)
 	defer cancel()
 	if err := s.conn.FlushWithContext(flush); err != nil || !r.StillWanted() {
@@ -257,26 +257,26 @@ func (s *Served) answer(ctx context.Context, lc *liveCall, res *runtime.Result) 
 				return
 			}
 		}
-		s.publish(lc.to, encodeChunk(chunks, s.instance, data[:chunkSize]))
+		s.publish(lc.to, encodePart(kindChunk, lc.to.token, s.instance, chunks, data[:chunkSize]))
 		data = data[chunkSize:]
 	}
-	s.publish(lc.to, encodeResult(chunks, s.instance, data))
+	s.publish(lc.to, encodePart(kindResult, lc.to.token, s.instance, chunks, data))
 }
 
 // fail answers with an error, or with a refusal if the call was not started.
 func (s *Served) fail(to replyAddress, err error) {
 	var refused *runtime.Refused
 	if errors.As(err, &refused) {
-		s.publish(to, encodeRefuse(refused.Reason, s.instance))
+		s.publish(to, encodeRefuse(to.token, s.instance, refused.Reason))
 		return
 	}
-	s.publish(to, encodeError(s.instance, fault.Of(err)))
+	s.publish(to, encodeError(to.token, s.instance, fault.Of(err)))
 }
 
 // publish hands a frame to the connection. One that cannot be sent is lost,
 // and the edge notices by the silence.
 func (s *Served) publish(to replyAddress, frame []byte) {
-	if err := s.conn.Publish(to.subject(), frame); err != nil {
+	if err := s.conn.Publish(to.edge, frame); err != nil {
 		s.worker.Log.Warn("frame not sent", "err", err)
 	}
 }
@@ -354,7 +354,7 @@ func (s *Served) acceptDue(now time.Time) (next time.Duration, any bool) {
 	s.waiting = s.waiting[:rest]
 	s.mu.Unlock()
 	for _, to := range accepted {
-		s.publish(to, encodeAccept(s.instance))
+		s.publish(to, encodeAccept(to.token, s.instance))
 	}
 	return next, rest > 0
 }
@@ -366,13 +366,13 @@ func (s *Served) beat() {
 	for token, lc := range s.live {
 		b := beats[lc.to.edge]
 		if b == nil {
-			b = append([]byte{byte(kindBeat), byte(len(s.instance))}, s.instance...)
+			b = head(kindBeat, noToken, s.instance, 64*tokenLen)
 		}
 		beats[lc.to.edge] = append(b, token...)
 	}
 	s.mu.Unlock()
 	for edge, b := range beats {
-		s.publish(replyAddress{edge: edge, token: beatToken}, b)
+		s.publish(replyAddress{edge: edge}, b)
 	}
 }
 
