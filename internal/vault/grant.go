@@ -204,8 +204,8 @@ func (g *Grant) check() error {
 	if g.CallID == "" {
 		return errors.New("grant: no call id")
 	}
-	if len(g.Tool) > 2048 {
-		return errors.New("grant: the tool's name is longer than 2048 bytes")
+	if len(g.Tool) > 4096 {
+		return errors.New("grant: the tool's name is longer than 4096 bytes")
 	}
 	for _, v := range []string{string(g.Revision), g.CallID, g.OpenHash} {
 		if !plain(v) {

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"latchkey/internal/secret"
 )
 
-// issuer trades a grant for a credential and ends it. Client is the one that
+// credentialIssuer trades a grant for a credential and ends it. Client is the one that
 // counts; tests of a lease's life have another.
 type credentialIssuer interface {
 	issue(ctx context.Context, r *LeaseRequest) (issued, error)
@@ -22,6 +23,7 @@ type issued struct {
 	password     secret.Text
 	token        secret.Text
 	ttl          time.Duration
+	keep         bool // for later calls
 }
 
 // issue logs in with the grant and reads one credential: two requests.
@@ -45,7 +47,7 @@ func (c *Client) issue(ctx context.Context, r *LeaseRequest) (issued, error) {
 		_ = c.revoke(context.WithoutCancel(ctx), token)
 		return issued{}, explain(err, false)
 	}
-	out := issued{id: s.LeaseID, token: token, ttl: time.Duration(s.LeaseDuration) * time.Second}
+	out := issued{id: s.LeaseID, token: token, ttl: time.Duration(s.LeaseDuration) * time.Second, keep: slices.Contains(login.Auth.Policies, keepPolicy)}
 	out.username, _ = s.Data["username"].(string)
 	password, _ := s.Data["password"].(string)
 	out.password = secret.Text(password)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,10 +32,7 @@ type LeaseRequest struct {
 	Server tenants.ServerID
 	Access registry.Access
 	// User asks for a credential of that user's own; "" shares the server's.
-	User tenants.UserID
-	// Cached keeps a write credential for later calls. Read credentials are
-	// always kept.
-	Cached   bool
+	User     tenants.UserID
 	CallID   string
 	Grant    secret.Text
 	Deadline time.Time
@@ -51,20 +49,22 @@ type Lease struct {
 	Expired <-chan struct{}
 }
 
-// Leases keeps the credentials of one worker. A credential is reused until two
-// thirds of its life are over; then the next call's grant buys another, while
-// the old one serves. When Vault is away cached ones serve to their end.
+// Leases keeps the credentials of one worker. One for reading is reused until
+// two thirds of its life are over; then the next call's grant buys another,
+// while the old one serves. One for writing serves a single call, unless Vault
+// says that it may be kept. When Vault is away kept ones serve to their end.
 type Leases struct {
 	issuer    credentialIssuer
 	verifier  *Verifier
 	perTenant int
 
-	mu     sync.Mutex
-	slots  map[slotKey]*slot
-	live   map[tenants.ID]int
-	ends   endHeap // of every live credential, the soonest first
-	seen   seenGrants
-	closed bool
+	mu      sync.Mutex
+	slots   map[slotKey]*slot
+	live    map[tenants.ID]int // credentials of each tenant, those on their way too
+	pending map[*pending]struct{}
+	ends    endHeap // of every live credential, the soonest first
+	seen    seenGrants
+	closed  bool
 
 	wake    chan struct{} // the heap's first entry changed
 	stop    context.CancelFunc
@@ -92,13 +92,22 @@ type flight struct {
 	err  error
 }
 
+// pending is a credential on its way.
+type pending struct {
+	tenant tenants.ID
+	server tenants.ServerID
+	stale  bool // the server was invalidated meanwhile
+}
+
 // held is a live credential.
 type held struct {
 	Lease
 	tenant  tenants.ID
+	server  tenants.ServerID
 	token   secret.Text
 	end     time.Time
 	expired chan struct{}
+	keep    bool // may serve several calls
 	users   int  // calls that have it
 	retired bool // nobody new gets it; the last user revokes it
 	over    bool // Expired is closed
@@ -125,7 +134,7 @@ func newLeases(i credentialIssuer, cfg LeasesConfig) *Leases {
 	ctx, stop := context.WithCancel(context.Background())
 	l := &Leases{
 		issuer: i, verifier: cfg.Verifier, perTenant: cfg.PerTenant,
-		slots: map[slotKey]*slot{}, live: map[tenants.ID]int{},
+		slots: map[slotKey]*slot{}, live: map[tenants.ID]int{}, pending: map[*pending]struct{}{},
 		wake: make(chan struct{}, 1), stop: stop, stopped: make(chan struct{}),
 	}
 	go l.watch(ctx)
@@ -166,22 +175,13 @@ func (l *Leases) admit(r *LeaseRequest) error {
 }
 
 func (l *Leases) get(ctx context.Context, r *LeaseRequest) (*held, error) {
-	if r.Access == registry.WriteAccess && !r.Cached {
-		h, err := l.fetch(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		h.users++
-		h.retired = true
-		return h, nil
-	}
 	key := slotKey{r.Tenant, r.Server, r.Access, r.User}
+	if r.Access == registry.WriteAccess {
+		return l.getForWriting(ctx, key, r)
+	}
 	for {
 		h, f, mine, err := l.take(key, r)
-		switch {
-		case err != nil || h != nil:
+		if err != nil || h != nil {
 			return h, err
 		}
 		select {
@@ -199,9 +199,51 @@ func (l *Leases) get(ctx context.Context, r *LeaseRequest) (*held, error) {
 	}
 }
 
+// getForWriting waits for nobody: most credentials for writing are one call's
+// own, and whether one may be kept is known only when it is there.
+func (l *Leases) getForWriting(ctx context.Context, key slotKey, r *LeaseRequest) (*held, error) {
+	if h := l.kept(key, r); h != nil {
+		return h, nil
+	}
+	h, err := l.fetch(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h.users++
+	h.retired = true
+	if h.keep && l.slots[key] == nil && !h.over {
+		h.retired = false
+		l.slots[key] = &slot{current: h}
+	}
+	return h, nil
+}
+
+// kept gives the live credential of a slot, if there is one.
+func (l *Leases) kept(key slotKey, r *LeaseRequest) *held {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.slots[key]
+	if s == nil || s.current == nil || s.current.over {
+		return nil
+	}
+	return l.use(key, s, r)
+}
+
+// use counts a call in. A credential past two thirds of its life is given all
+// the same, and replaced behind the caller's back.
+func (l *Leases) use(key slotKey, s *slot, r *LeaseRequest) *held {
+	h, now := s.current, time.Now()
+	if now.After(h.Until) && s.flight == nil && now.After(s.restUntil) {
+		l.launch(key, s, r)
+	}
+	h.users++
+	return h
+}
+
 // take gives the credential of a slot, or the flight that fetches it; mine is
-// true when that flight has this call's grant. A credential past two thirds of
-// its life is given all the same, and replaced behind the caller's back.
+// true when that flight has this call's grant.
 func (l *Leases) take(key slotKey, r *LeaseRequest) (h *held, f *flight, mine bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -213,13 +255,8 @@ func (l *Leases) take(key slotKey, r *LeaseRequest) (h *held, f *flight, mine bo
 		s = &slot{}
 		l.slots[key] = s
 	}
-	now := time.Now()
-	if h := s.current; h != nil && !h.over {
-		if now.After(h.Until) && s.flight == nil && now.After(s.restUntil) {
-			l.launch(key, s, r)
-		}
-		h.users++
-		return h, nil, false, nil
+	if s.current != nil && !s.current.over {
+		return l.use(key, s, r), nil, false, nil
 	}
 	if s.flight != nil {
 		return nil, s.flight, false, nil
@@ -247,7 +284,7 @@ func (l *Leases) fly(key slotKey, f *flight, r *LeaseRequest) {
 		if h != nil {
 			l.retire(h)
 		}
-		f.err = refused(errors.New("the server changed while its credential was fetched"))
+		f.err = refused(errStale)
 		return
 	}
 	s.flight = nil
@@ -262,34 +299,57 @@ func (l *Leases) fly(key slotKey, f *flight, r *LeaseRequest) {
 	if s.current != nil {
 		l.retire(s.current)
 	}
-	s.current = h
+	if s.current = h; key.access == registry.WriteAccess && !h.keep {
+		// The server was changed to one credential for each call.
+		l.retire(h)
+		delete(l.slots, key)
+	}
 }
 
 // fetch gets a credential from Vault within the tenant's share.
 func (l *Leases) fetch(ctx context.Context, r *LeaseRequest) (*held, error) {
-	if err := l.reserve(r.Tenant); err != nil {
+	p := &pending{tenant: r.Tenant, server: r.Server}
+	if err := l.reserve(p); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	began := time.Now()
 	got, err := l.issuer.issue(ctx, r)
-
+	if err == nil {
+		if h, err := l.hold(p, got, began); err == nil {
+			return h, nil
+		}
+		_ = l.issuer.revoke(ctx, got.token)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil {
-		l.unreserve(r.Tenant)
+	delete(l.pending, p)
+	l.unreserve(r.Tenant)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if l.closed {
-		l.unreserve(r.Tenant)
-		_ = l.issuer.revoke(ctx, got.token)
+	case l.closed:
 		return nil, errClosed
 	}
+	return nil, refused(errStale)
+}
+
+var errStale = errors.New("the server changed while its credential was fetched")
+
+// hold takes up what was issued, unless it is no longer wanted.
+func (l *Leases) hold(p *pending, got issued, began time.Time) (*held, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || p.stale {
+		return nil, errStale
+	}
+	delete(l.pending, p)
 	h := &held{
-		Lease: Lease{ID: got.id, Username: got.username, Password: got.password, Until: began.Add(got.ttl * 2 / 3)},
+		Lease:  Lease{ID: got.id, Username: got.username, Password: got.password, Until: began.Add(got.ttl * 2 / 3)},
+		tenant: p.tenant, server: p.server, token: got.token, keep: got.keep,
 		// A moment early: Vault ends it at the full time, sessions and all.
-		tenant: r.Tenant, token: got.token, end: began.Add(got.ttl - min(time.Second, got.ttl/10)),
+		end:     began.Add(got.ttl - min(time.Second, got.ttl/10)),
 		expired: make(chan struct{}), index: -1,
 	}
 	h.Expired = h.expired
@@ -304,7 +364,8 @@ var errClosed = fault.New(fault.CredentialsAway, "This worker is stopping. Nothi
 
 // reserve counts a credential before it exists. A tenant at its bound gives up
 // one that nobody uses, if there is one.
-func (l *Leases) reserve(t tenants.ID) error {
+func (l *Leases) reserve(p *pending) error {
+	t := p.tenant
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -314,6 +375,7 @@ func (l *Leases) reserve(t tenants.ID) error {
 		return fault.New(fault.Busy, "Your organisation uses all of its %d credentials on this worker. Call again in 1 s.", l.perTenant).After(time.Second)
 	}
 	l.live[t]++
+	l.pending[p] = struct{}{}
 	return nil
 }
 
@@ -388,14 +450,21 @@ func (l *Leases) expire(h *held) {
 func (l *Leases) Invalidate(t tenants.ID, server tenants.ServerID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for k, s := range l.slots {
-		if k.tenant != t || (server != "" && k.server != server) {
-			continue
+	hit := func(tenant tenants.ID, id tenants.ServerID) bool {
+		return tenant == t && (server == "" || server == id)
+	}
+	for p := range l.pending {
+		p.stale = p.stale || hit(p.tenant, p.server)
+	}
+	for _, h := range slices.Clone(l.ends) {
+		if hit(h.tenant, h.server) {
+			l.finish(h)
 		}
-		if s.current != nil {
-			l.finish(s.current)
+	}
+	for k := range l.slots {
+		if hit(k.tenant, k.server) {
+			delete(l.slots, k)
 		}
-		delete(l.slots, k)
 	}
 }
 

@@ -108,7 +108,8 @@ func (s *Servers) PutDatabase(ctx context.Context, t tenants.ID, id tenants.Serv
 		if err := s.client.write(ctx, databaseMount+"/roles/"+roleName(t, id, a), d.role(t, id, a)); err != nil {
 			return err
 		}
-		if err := s.open(ctx, t, id, a, accessor, d.ttl(a)); err != nil {
+		keep := a == registry.ReadAccess || d.CachedWrites
+		if err := s.open(ctx, t, id, a, accessor, d.ttl(a), keep); err != nil {
 			return err
 		}
 	}
@@ -116,11 +117,15 @@ func (s *Servers) PutDatabase(ctx context.Context, t tenants.ID, id tenants.Serv
 }
 
 // open writes the two locks of a server and access.
-func (s *Servers) open(ctx context.Context, t tenants.ID, id tenants.ServerID, a registry.Access, accessor string, ttl time.Duration) error {
+func (s *Servers) open(ctx context.Context, t tenants.ID, id tenants.ServerID, a registry.Access, accessor string, ttl time.Duration, keep bool) error {
 	mode := strings.TrimPrefix(roleName(t, id, a), configName(t, id)+".")
 	policy := strings.NewReplacer("ACCESSOR", accessor, "SERVER", string(id), "MODE", mode).Replace(serverHCL)
 	if err := s.client.write(ctx, "sys/policies/acl/"+policyName(t, id, a), map[string]any{"policy": policy}); err != nil {
 		return err
+	}
+	policies := []string{policyName(t, id, a)}
+	if keep {
+		policies = append(policies, keepPolicy)
 	}
 	return s.client.write(ctx, "auth/"+authMount+"/role/"+roleName(t, id, a), map[string]any{
 		"role_type": "jwt", "user_claim": "sub", "bound_audiences": []string{audience},
@@ -129,7 +134,7 @@ func (s *Servers) open(ctx context.Context, t tenants.ID, id tenants.ServerID, a
 		// Metadata belongs to the entity and outlives the token, so it holds
 		// only what the alias itself says. Nothing of the call is in it.
 		"claim_mappings": map[string]any{"tenant": "tenant"},
-		"token_policies": []string{policyName(t, id, a)}, "token_no_default_policy": true,
+		"token_policies": policies, "token_no_default_policy": true,
 		// A lease ends with its token, so the token lives as long as the
 		// credential, and it is a service token because only those can be
 		// revoked. A batch token would be cheaper by a write to storage, which

@@ -31,6 +31,9 @@ const (
 	platformPolicy = "latchkey-platform"
 	sealKey        = "latchkey-seal"
 	loginQuota     = "latchkey-login"
+	// keepPolicy allows nothing. A token that has it tells the worker that the
+	// credential may serve several calls.
+	keepPolicy = "latchkey-server-keep"
 
 	issuer   = "latchkey"
 	audience = "vault"
