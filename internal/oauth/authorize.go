@@ -225,7 +225,7 @@ func (s *Server) showError(c echo.Context, t tenants.Tenant, err error) error {
 		p.Title = "This does not work at the moment"
 		p.What = "Nothing is wrong on your side, and nothing was changed."
 		p.Next = "Wait a few seconds, then reload this page."
-		c.Response().Header().Set("Retry-After", "5")
+		retryAfter(c.Response().Header(), err)
 	default:
 		p.What = "The app sent a request that is not valid."
 		p.Why, p.Reference = describe(e), e.ErrorField

@@ -85,9 +85,7 @@ func (s *Server) writeError(c echo.Context, err error) {
 	s.logServerError(c, e)
 	h := c.Response().Header()
 	noStore(h)
-	if f := fault.Of(err); f.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(f.RetryAfter.Seconds())))))
-	}
+	retryAfter(h, err)
 	if e.CodeField == http.StatusUnauthorized {
 		scheme, _, _ := strings.Cut(c.Request().Header.Get("Authorization"), " ")
 		if strings.EqualFold(scheme, "basic") { // RFC 6749 section 5.2
@@ -100,6 +98,13 @@ func (s *Server) writeError(c echo.Context, err error) {
 		Error       string `json:"error"`
 		Description string `json:"error_description,omitempty"`
 	}{e.ErrorField, describe(e)})
+}
+
+// retryAfter says when to come back, if that is known.
+func retryAfter(h http.Header, err error) {
+	if f := fault.Of(err); f.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(f.RetryAfter.Seconds())))))
+	}
 }
 
 // logServerError is the one line for what is our fault.

@@ -164,7 +164,14 @@ func (k *keyring) signer(ctx context.Context, t tenants.ID) (openKey, error) {
 	if key, ok := r.signing(k.now()); ok {
 		return key, nil
 	}
-	k.forget(t) // look again at once, rather than in a minute
+	// Vault was away when the keys were read: it may be back.
+	k.forget(t)
+	if r, err = k.ring(ctx, t); err != nil {
+		return openKey{}, err
+	}
+	if key, ok := r.signing(k.now()); ok {
+		return key, nil
+	}
 	return openKey{}, fault.New(fault.CredentialsAway, "The keys that sign tokens cannot be opened at the moment. Try again in a few seconds.").After(5 * time.Second)
 }
 

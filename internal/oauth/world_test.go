@@ -148,12 +148,15 @@ func (f *signInFake) begin(u tenants.User) string {
 
 func newWorld(t testing.TB, change ...func(*oauth.Config)) *world {
 	t.Helper()
+	if tt, ok := t.(*testing.T); ok {
+		tt.Parallel() // each world has a database of its own
+	}
 	sites, err := site.Parse("http://127.0.0.1:8080/t/{tenant}")
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &world{
-		t: t, db: postgrestest.New(t), sites: sites, sealer: newSealer(t),
+		t: t, db: newDatabase(t), sites: sites, sealer: newSealer(t),
 		clock:  &clock{at: time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)},
 		signIn: &signInFake{sessions: map[string]signin.Session{}, sites: sites},
 	}
@@ -167,6 +170,16 @@ func newWorld(t testing.TB, change ...func(*oauth.Config)) *world {
 	w.acme = w.place("acme")
 	w.globex = w.place("globex")
 	return w
+}
+
+// Roles belong to the whole server, and cannot be altered by two at once.
+var oneDatabase sync.Mutex
+
+func newDatabase(t testing.TB) *postgres.DB {
+	t.Helper()
+	oneDatabase.Lock()
+	defer oneDatabase.Unlock()
+	return postgrestest.New(t)
 }
 
 // restart makes a new server over the same store: another edge.
@@ -509,3 +522,5 @@ func wantError(t testing.TB, res answer, status int, code string) {
 		t.Errorf("Cache-Control is %q", got)
 	}
 }
+
+func regexpOf(s string) *regexp.Regexp { return regexp.MustCompile(s) }
