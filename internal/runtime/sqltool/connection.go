@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,15 +66,19 @@ func checkConnection(n *yaml.Node) (json.RawMessage, map[string]secret.Text, []r
 	}
 	checkSSLMode(o, &c)
 	secrets := map[string]secret.Text{}
-	admin := r.Object(o.Value("admin"), "connection.admin", "username", "password")
-	c.AdminUser = admin.Needed("username", "name the account that Vault uses")
-	if p := referred(admin, "password"); p != "" {
-		secrets[adminPassword] = p
+	if needs(o, "admin", "write admin: {username: …, password: {env: NAME}}") {
+		admin := r.Object(o.Value("admin"), "connection.admin", "username", "password")
+		c.AdminUser = admin.Needed("username", "name the account that Vault uses")
+		if p := referred(admin, "password"); p != "" {
+			secrets[adminPassword] = p
+		}
 	}
-	groups := r.Object(o.Value("groups"), "connection.groups", "read", "write")
-	c.ReadGroups, c.WriteGroups = groupNames(groups, "read"), groupNames(groups, "write")
-	if len(c.ReadGroups) == 0 && groups.Node != nil {
-		groups.Bad("read", "is missing", "name the roles whose rights reading tools get, such as read: [shop_reader]")
+	if needs(o, "groups", "write groups: {read: [a_role], write: [another]}, roles whose rights the tools get") {
+		groups := r.Object(o.Value("groups"), "connection.groups", "read", "write")
+		c.ReadGroups, c.WriteGroups = groupNames(groups, "read"), groupNames(groups, "write")
+		if len(c.ReadGroups) == 0 {
+			groups.Bad("read", "is missing", "name the roles whose rights reading tools get, such as read: [shop_reader]")
+		}
 	}
 	if rep := o.Value("replica"); rep != nil {
 		ro := r.Object(rep, "connection.replica", "host", "port")
@@ -81,6 +86,7 @@ func checkConnection(n *yaml.Node) (json.RawMessage, map[string]secret.Text, []r
 	}
 	c.Credentials = readCredentials(o)
 	if len(r.Problems) > 0 {
+		slices.SortStableFunc(r.Problems, func(a, b registry.Problem) int { return a.Line - b.Line })
 		return nil, nil, r.Problems
 	}
 	normalized, err := json.Marshal(c)
@@ -88,6 +94,14 @@ func checkConnection(n *yaml.Node) (json.RawMessage, map[string]secret.Text, []r
 		panic(err)
 	}
 	return normalized, secrets, nil
+}
+
+// needs reports whether a mapping is there, and that it should be.
+func needs(o registry.Object, key, fix string) bool {
+	if !o.Has(key) && o.Node != nil {
+		o.Bad(key, "is missing", fix)
+	}
+	return o.Has(key)
 }
 
 func address(o registry.Object, key string) string {
@@ -120,9 +134,7 @@ func referred(o registry.Object, key string) secret.Text {
 	fix := fmt.Sprintf("write %s: {env: NAME} or {file: PATH}", key)
 	switch {
 	case n == nil:
-		if o.Node != nil {
-			o.Bad(key, "is missing", fix)
-		}
+		o.Bad(key, "is missing", fix)
 	case n.Kind != yaml.ScalarNode || (n.Tag != envTag && n.Tag != fileTag):
 		o.Bad(key, "is written in the file", fix+"; secrets do not belong into files that are shared")
 	case n.Value == "":

@@ -525,7 +525,7 @@ func lineOf(n *yaml.Node, offset int) *yaml.Node {
 	if n.Style&yaml.LiteralStyle != 0 {
 		before := n.Value[:min(offset, len(n.Value))]
 		at.Line += 1 + strings.Count(before, "\n")
-		at.Column = 0
+		at.Column = 1
 	}
 	return &at
 }
