@@ -198,23 +198,19 @@ func (e *Edge) broken(a *attempt, v verdict, what string) verdict {
 	return v
 }
 
-// fault puts an attempt's end in words, for when there is no further one.
+// fault puts an attempt's end in words, for when there is no further one. That
+// a cancelled call may have had effects is for those to say who know whether it
+// has any; Outcome.Started tells them.
 func (v verdict) fault(o DoOptions) *fault.Error {
-	unknown := func(f *fault.Error) *fault.Error {
-		if !o.Retryable && v.started {
-			f.Message += " It is not known whether it took effect: look before you repeat it."
-		}
-		return f
-	}
 	switch v.end {
 	case refused, lapsed:
 		return fault.New(fault.Busy, "All workers for this server are busy. Nothing was done. Wait a second, then call again.").After(time.Second)
 	case noResponders:
 		return fault.New(fault.NoWorker, "No worker for this server is running. Nothing was done. Try again in a few seconds; if it goes on, tell your administrator.").After(5 * time.Second)
 	case cancelled:
-		return unknown(fault.New(fault.Cancelled, "The call was cancelled."))
+		return fault.New(fault.Cancelled, "The call was cancelled.")
 	case timedOut:
-		return unknown(fault.New(fault.DeadlineExceeded, "The call took longer than it may and was stopped."))
+		return fault.New(fault.DeadlineExceeded, "The call took longer than it may and was stopped.")
 	case replayed:
 		return fault.New(fault.Conflict, "This call was given to a worker that has had it before, and was not run again.")
 	}

@@ -3,6 +3,8 @@ package natsrt_test
 import (
 	"context"
 	"encoding/json"
+	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -109,10 +111,7 @@ func TestCancelReachesWorker(t *testing.T) {
 		}()
 		await(t, said, "begin "+c.ID)
 		cancel()
-		f := wantCode(t, <-ended, fault.Cancelled)
-		if unknown := strings.Contains(f.Message, "not known whether"); unknown == retryable {
-			t.Errorf("retryable %v: %q", retryable, f.Message)
-		}
+		wantCode(t, <-ended, fault.Cancelled)
 		await(t, said, "cancelled "+c.ID)
 	}
 }
@@ -270,4 +269,40 @@ func TestManyCallersAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+func TestWorkerComesBackAfterServerRestart(t *testing.T) {
+	first := must(natsrt.StartServer(natsrt.ServerOptions{WorkerPassword: "fixed"}))(t)
+	at := must(url.Parse(first.WorkerURL().Reveal()))(t)
+	port := must(strconv.Atoi(at.Port()))(t)
+	r := newRigOn(t, first, true)
+	_, said := r.local("w1", 4)
+	if _, err := r.do(call("echo", `{}`, 5*time.Second), natsrt.DoOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	r = newRigOn(t, must(natsrt.StartServer(natsrt.ServerOptions{WorkerPassword: "fixed", Port: port}))(t), true)
+	r.until("the worker did not come back", func() bool {
+		_, err := r.do(call("echo", `{}`, 5*time.Second), natsrt.DoOptions{Retryable: true})
+		return err == nil
+	})
+	await(t, said, "begin")
+}
+
+func TestClosedEdgeRunsNothing(t *testing.T) {
+	r := newRig(t)
+	_, said := r.local("w1", 4)
+	c := call("hang", `{}`, 20*time.Second)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.do(c, natsrt.DoOptions{})
+		ended <- err
+	}()
+	await(t, said, "begin "+c.ID)
+	if err := r.edge.Close(); err != nil {
+		t.Error(err)
+	}
+	wantCode(t, <-ended, fault.OutcomeUnknown)
+	_, err := r.do(call("echo", `{}`, 20*time.Second), natsrt.DoOptions{})
+	wantCode(t, err, fault.NoWorker)
 }

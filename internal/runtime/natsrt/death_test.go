@@ -19,6 +19,17 @@ func (p *process) signal(t *testing.T, s syscall.Signal) {
 	}
 }
 
+// hang stops the process, and returns when it has stopped: the signal alone
+// comes back before that.
+func (p *process) hang(t *testing.T) {
+	t.Helper()
+	p.signal(t, syscall.SIGSTOP)
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		t.Fatalf("the worker did not stop: %v, %v", status, err)
+	}
+}
+
 type ending struct {
 	natsrt.Outcome
 	err error
@@ -95,7 +106,7 @@ func TestHungWorkerNoticedWithin2s(t *testing.T) {
 	w := r.process("w1")
 	ended := r.goDo(call("hang", `{}`, 30*time.Second), natsrt.DoOptions{}, w)
 	stopped := time.Now()
-	w.signal(t, syscall.SIGSTOP)
+	w.hang(t)
 	got := <-ended
 	wantCode(t, got.err, fault.OutcomeUnknown)
 	if took := got.at.Sub(stopped); took > 2*time.Second {
@@ -110,7 +121,7 @@ func TestHungWorkerDoesNotFailCalls(t *testing.T) {
 	r := newRig(t)
 	hung := r.process("w1")
 	r.process("w2")
-	hung.signal(t, syscall.SIGSTOP)
+	hung.hang(t)
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
@@ -127,7 +138,7 @@ func TestWokenWorkerRefusesStaleCall(t *testing.T) {
 	r := newRig(t)
 	w := r.process("w1")
 	r.accepted(natsrt.DoOptions{}) // the server is open, so that nothing else is in the way
-	w.signal(t, syscall.SIGSTOP)
+	w.hang(t)
 	c := call("echo", `{}`, 1200*time.Millisecond)
 	out, err := r.do(c, natsrt.DoOptions{})
 	if err == nil || out.Started && !fault.HasCode(err, fault.DeadlineExceeded) {
@@ -157,7 +168,7 @@ func TestWokenWorkerRefusesStaleCall(t *testing.T) {
 func TestUnacceptedCallIsBusyNotUnknown(t *testing.T) {
 	r := newRig(t)
 	w := r.process("w1")
-	w.signal(t, syscall.SIGSTOP)
+	w.hang(t)
 	out, err := r.do(call("echo", `{}`, 20*time.Second), natsrt.DoOptions{})
 	if !fault.HasCode(err, fault.Busy) && !fault.HasCode(err, fault.NoWorker) {
 		t.Errorf("error is %v", err)

@@ -130,10 +130,11 @@ type Outcome struct {
 	Result   *runtime.Result // nil with an error
 	Worker   string          // the name of the last worker that had it, empty if none
 	Attempts int
-	// Started: a worker had accepted the call, or may have. With an error, a
-	// call with effects may then have had them, unless Answered.
+	// Started: a worker had accepted the call, or may have. With an error that
+	// is about time or the worker, a call with effects may have had them.
 	Started bool
-	// Answered: the worker itself said how the call ended.
+	// Answered: the worker itself said how the call ended. A deadline that it
+	// reports leaves open what was done by then.
 	Answered bool
 }
 
@@ -154,6 +155,9 @@ func (e *Edge) Do(ctx context.Context, c *runtime.Call, o DoOptions) (Outcome, e
 	}
 	var tries tries
 	for {
+		if e.base.Err() != nil {
+			return out, verdict{end: noResponders}.fault(o)
+		}
 		out.Attempts++
 		v := e.try(ctx, req, o)
 		if v.instance != "" {

@@ -134,10 +134,11 @@ func newRig(t *testing.T) *rig { return newRigWith(t, true) }
 
 func newRigWith(t *testing.T, sys bool) *rig {
 	t.Helper()
-	s, err := natsrt.StartServer(natsrt.ServerOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	return newRigOn(t, must(natsrt.StartServer(natsrt.ServerOptions{}))(t), sys)
+}
+
+func newRigOn(t *testing.T, s *natsrt.Server, sys bool) *rig {
+	t.Helper()
 	t.Cleanup(func() { s.Close() })
 	cfg := natsrt.EdgeConfig{Conn: must(s.EdgeConn("edge-1"))(t), Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Opening: func(_ context.Context, tn tenants.ID, sv registry.ServerID, r registry.RevisionID) (runtime.Opening, error) {
