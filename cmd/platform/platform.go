@@ -99,9 +99,8 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 		AllowedOrigins: p.cfg.AllowedOrigins, Observe: observeCall(log), Log: log,
 	})
 	pl.server = &http.Server{
-		Handler:           p.sites.Resolve(pl.cached, pl.tenantRoutes(gateway), pl.otherRoutes()),
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second, // of a request's body; answers may stream for longer
+		Handler:           boundBodies(p.sites.Resolve(pl.cached, pl.tenantRoutes(gateway), pl.otherRoutes())),
+		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -139,6 +138,19 @@ func (pl *platform) tenantRoutes(gateway *mcpgateway.Gateway) http.Handler {
 	e.Any("/mcp/:server", mcp)
 	e.Any("/mcp/:server/", mcp) // accepted, and never given out
 	return e
+}
+
+// boundBodies gives a request's body 30 s to arrive. http.Server's ReadTimeout
+// is not used for it: it also ends calls that run for longer than that. The
+// MCP endpoint lifts the bound when it has read its body.
+func boundBodies(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != http.NoBody {
+			// HTTP/2 streams have bounds of their own and may say no.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(30 * time.Second))
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // otherRoutes are what belongs to no tenant.
@@ -186,6 +198,9 @@ func (pl *platform) housekeeping(ctx context.Context) {
 	for {
 		if err := pl.db.AddAuditPartitions(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			pl.log.Error("audit partitions", "error", err)
+		}
+		if err := pl.rotateOldKeys(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			pl.log.Error("rotate signing keys", "error", err)
 		}
 		if n, err := pl.oauth.CollectClients(ctx); err != nil && ctx.Err() == nil {
 			pl.log.Error("collect clients", "error", err)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"latchkey/internal/fault"
 	"latchkey/internal/site"
@@ -78,6 +79,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, fault.New(fault.InvalidRequest, "The body is not valid JSON.").Because(errParse)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	// The call may take longer than its body had to arrive.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return body, nil
 }
 
