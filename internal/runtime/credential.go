@@ -68,7 +68,7 @@ func (c *credential) trade(ctx context.Context) (Credential, error) {
 	if err != nil {
 		return Credential{}, err
 	}
-	return Credential{ID: lease.ID, Username: lease.Username, Password: lease.Password, Until: lease.Until, Expired: lease.Expired}, nil
+	return Credential{ID: lease.ID, Username: lease.Username, Password: lease.Password, Until: lease.Until, Expired: lease.Expired, Discard: lease.Discard}, nil
 }
 
 // sameAsSigned compares the call with what the edge signed, so that nothing of

@@ -132,4 +132,7 @@ type Credential struct {
 	// ends later. Expired is closed when it must not be used any more.
 	Until   time.Time
 	Expired <-chan struct{}
+	// Discard says that the upstream refuses the credential: the next call gets
+	// another one. It may be nil.
+	Discard func()
 }

@@ -47,6 +47,10 @@ type Lease struct {
 	// closed when this one must not be used any more: its pools close then.
 	Until   time.Time
 	Expired <-chan struct{}
+	// Discard says that the database refuses the credential, because somebody
+	// revoked it or changed the account: nobody gets it any more, and the next
+	// call's grant buys another.
+	Discard func()
 }
 
 // Leases keeps the credentials of one worker. One for reading is reused until
@@ -152,8 +156,10 @@ func (l *Leases) Get(ctx context.Context, r LeaseRequest) (lease Lease, release 
 	if err != nil {
 		return Lease{}, nil, err
 	}
+	lease = h.Lease
+	lease.Discard = func() { l.discard(h) }
 	var once sync.Once
-	return h.Lease, func() { once.Do(func() { l.release(h) }) }, nil
+	return lease, func() { once.Do(func() { l.release(h) }) }, nil
 }
 
 // admit refuses a grant that is not for this request or was here before. The
@@ -402,6 +408,19 @@ func (l *Leases) evict(t tenants.ID) bool {
 		delete(l.slots, key)
 	}
 	return true
+}
+
+func (l *Leases) discard(h *held) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, s := range l.slots {
+		if s.current == h {
+			if s.current = nil; s.flight == nil {
+				delete(l.slots, key)
+			}
+		}
+	}
+	l.retire(h)
 }
 
 func (l *Leases) release(h *held) {

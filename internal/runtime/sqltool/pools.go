@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -114,8 +115,7 @@ func patiently[T any](ctx context.Context, login func() (T, error)) (T, error) {
 	give := time.Now().Add(loginPatience)
 	for {
 		conn, err := login()
-		var pe *pgconn.PgError
-		if err == nil || !errors.As(err, &pe) || len(pe.Code) != 5 || pe.Code[:2] != "28" || time.Now().After(give) {
+		if err == nil || !loginRefused(err) || time.Now().After(give) {
 			return conn, err
 		}
 		select {
@@ -124,6 +124,13 @@ func patiently[T any](ctx context.Context, login func() (T, error)) (T, error) {
 		case <-time.After(loginPause):
 		}
 	}
+}
+
+// loginRefused reports whether the server does not know the user or its
+// password (class 28).
+func loginRefused(err error) bool {
+	var pe *pgconn.PgError
+	return errors.As(err, &pe) && strings.HasPrefix(pe.Code, "28")
 }
 
 func (p *pools) pool(cred runtime.Credential, a registry.Access) (*pgxpool.Pool, error) {

@@ -65,6 +65,9 @@ func (in *instance) run(ctx context.Context, c *runtime.Call, env runtime.Env, s
 
 	conn, release, err := in.pools.acquire(ctx, cred, a)
 	if err != nil {
+		if loginRefused(err) && cred.Discard != nil {
+			cred.Discard()
+		}
 		return nil, stopped(ctx, &connectError{err})
 	}
 	defer release()
