@@ -64,9 +64,10 @@ func (g *Gateway) authenticate(r *http.Request, t tenants.Tenant, h registry.Hos
 	}
 	ex.info = &auth.TokenInfo{
 		Scopes: p.Scopes, Expiration: p.ExpiresAt,
-		// A legacy session belongs to one person, client and server: the SDK
-		// looks sessions up by id alone and compares this.
-		UserID: string(t.ID) + "/" + string(h.Server.ID) + "/" + string(p.User) + "/" + p.Client,
+		// A legacy session belongs to one person and server: the SDK looks
+		// sessions up by id alone and compares this. The client is left out:
+		// some register anew at each step-up and go on with their session.
+		UserID: string(t.ID) + "/" + string(h.Server.ID) + "/" + string(p.User),
 		Extra:  map[string]any{exchangeKey: ex},
 	}
 	return ex, nil

@@ -12,6 +12,7 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -55,9 +56,10 @@ func (o *once[T]) get(make func() (T, error)) (T, error) {
 }
 
 // Main runs a package's tests, then stops what they started and removes its
-// files. It does not return.
-func Main(m *testing.M) {
-	code, err := run(m)
+// files. Before that it runs what the package itself has to stop. It does not
+// return.
+func Main(m *testing.M, before ...func() error) {
+	code, err := run(m, before)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testenv:", err)
 		code = max(code, 1)
@@ -65,7 +67,7 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-func run(m *testing.M) (code int, err error) {
+func run(m *testing.M, before []func() error) (code int, err error) {
 	removeStale()
 	e := &environment{}
 	// The environment is read here because a test process has no other main.
@@ -87,7 +89,10 @@ func run(m *testing.M) (code int, err error) {
 	}
 	process = e
 	code = m.Run()
-	return code, e.close()
+	for _, end := range before {
+		err = errors.Join(err, end())
+	}
+	return code, errors.Join(err, e.close())
 }
 
 func (e *environment) close() error {
