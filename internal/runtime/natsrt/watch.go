@@ -88,7 +88,11 @@ func (e *Edge) onDisconnect(m *nats.Msg) {
 		case a.repeatable:
 			e.deliver(a, frame{kind: kindLost})
 		default:
-			a.heardAt = time.Now().Add(reconnectGrace - silence)
+			// Never later than silence would end it: the server may say only now
+			// that the connection is stale.
+			if end := time.Now().Add(reconnectGrace - silence); end.Before(a.heardAt) {
+				a.heardAt = end
+			}
 		}
 	}
 }
