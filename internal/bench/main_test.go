@@ -1,0 +1,19 @@
+package bench
+
+import (
+	"os"
+	"testing"
+
+	"latchkey/internal/testenv"
+)
+
+// envPlain makes this binary the baseline server instead of a test.
+const envPlain = "LATCHKEY_BENCH_PLAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(envPlain) != "" {
+		servePlain()
+		return
+	}
+	testenv.Main(m)
+}
