@@ -242,8 +242,9 @@ type dispatcher struct{ edge *natsrt.Edge }
 
 func (d dispatcher) Dispatch(ctx context.Context, c *runtime.Call, o mcpgateway.DispatchOptions) (mcpgateway.DispatchOutcome, error) {
 	out, err := d.edge.Do(ctx, c, natsrt.DoOptions{Pool: o.Pool, Retryable: o.Repeatable, Progress: o.Progress})
-	// What the worker itself answered is not in doubt.
-	return mcpgateway.DispatchOutcome{Result: out.Result, Worker: out.Worker, Started: out.Started && !out.Answered}, err
+	// What the worker itself answered is not in doubt, unless it stumbled.
+	sure := out.Answered && !fault.HasCode(err, fault.Unexpected)
+	return mcpgateway.DispatchOutcome{Result: out.Result, Worker: out.Worker, Started: out.Started && !sure}, err
 }
 
 // grantKeys loads the keys that grants are signed with, newest first.

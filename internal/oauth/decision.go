@@ -4,14 +4,12 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"latchkey/internal/consent"
 	"latchkey/internal/fault"
-	"latchkey/internal/pages"
 	"latchkey/internal/signin"
 	"latchkey/internal/site"
 	"latchkey/internal/tenants"
@@ -154,15 +152,9 @@ func (s *Server) allow(c echo.Context, t tenants.Tenant, session signin.Session,
 	return s.sendBack(c, t, a, to, true)
 }
 
-// sendBack sends the browser to the app. A redirect to an app's own scheme
-// leaves a browser on the page that was answered, as if nothing had happened:
-// browsers, which say that they navigate, get a page that says so.
+// sendBack sends the browser to the app.
 func (s *Server) sendBack(c echo.Context, t tenants.Tenant, a *ask, to string, allowed bool) error {
-	if strings.HasSuffix(redirectHost(a.redirect), ":") && c.Request().Header.Get("Sec-Fetch-Mode") == "navigate" {
-		consent.Return(c.Response(), consent.ReturnPage{Base: s.Sites.Base(t.Slug), Tenant: t.Name, Client: a.client.Name, Redirect: to, Allowed: allowed})
-		return nil
-	}
-	pages.See(c.Response(), c.Request(), to)
+	consent.Answer(c.Response(), c.Request(), consent.ReturnPage{Base: s.Sites.Base(t.Slug), Tenant: t.Name, Client: a.client.Name, Redirect: to, Allowed: allowed})
 	return nil
 }
 

@@ -81,14 +81,14 @@ func policy(formAction []string) string {
 }
 
 // Headers sets what every page and every redirect between pages carries: it
-// belongs to one person, to no cache, no frame and no other site's window.
+// belongs to one person, to no cache and no frame. Cross-Origin-Opener-Policy
+// is not set: it would cut a popup off from the app that opened it to sign in.
 func Headers(h http.Header) {
 	h.Set("Content-Security-Policy", policy(nil))
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 	h.Set("X-Robots-Tag", "noindex")
