@@ -385,8 +385,8 @@ func (d *Database) normalize() error {
 		return bad("The connection needs at least one group for reading.")
 	case d.TTL < MinTTL || d.TTL > MaxTTL:
 		return bad("The life of a credential must be from %s to %s.", MinTTL, MaxTTL)
-	case d.ConnectionLimit < 1 || d.ConnectionLimit > 100:
-		return bad("The connection limit of a credential must be from 1 to 100.")
+	case d.ConnectionLimit < 1 || d.ConnectionLimit > 1000:
+		return bad("The connection limit of a credential must be from 1 to 1000.")
 	}
 	for _, g := range slices.Concat(d.ReadGroups, d.WriteGroups) {
 		if err := ValidGroup(g); err != nil {

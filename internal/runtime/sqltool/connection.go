@@ -185,7 +185,9 @@ func Database(normalized json.RawMessage, secrets map[string]secret.Text) (vault
 		Host: c.Host, Port: c.Port, Database: c.Database, SSLMode: c.SSLMode, SSLRootCert: c.SSLRootCert,
 		AdminUser: c.AdminUser, AdminPassword: secrets[adminPassword], ReadGroups: c.ReadGroups, WriteGroups: c.WriteGroups,
 		TTL: c.Credentials.TTL, CachedWrites: c.Credentials.CachedWrites, PerUser: c.Credentials.PerUser,
-		ConnectionLimit: c.Credentials.Connections,
+		// Two revisions of a server share a credential while one replaces the
+		// other, and a session that was closed counts until its process is gone.
+		ConnectionLimit: 2*c.Credentials.Connections + 4,
 	}, nil
 }
 

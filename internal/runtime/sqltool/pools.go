@@ -26,7 +26,8 @@ const (
 	// cancelWait is how long a statement that was told to stop may take for it
 	// before its connection is given up.
 	cancelWait = time.Second
-	// loginPatience is for a new user that a replica does not know yet.
+	// loginPatience is for a new user that a replica does not know yet, and for
+	// sessions that are closed and still counted.
 	loginPatience = time.Second
 	loginPause    = 20 * time.Millisecond
 )
@@ -109,13 +110,12 @@ func (p *pools) acquire(ctx context.Context, cred runtime.Credential, a registry
 	return conn.Conn(), conn.Release, nil
 }
 
-// patiently tries a login again while the user is not known: a replica learns
-// of it a moment later.
+// patiently tries a login again that will work in a moment.
 func patiently[T any](ctx context.Context, login func() (T, error)) (T, error) {
 	give := time.Now().Add(loginPatience)
 	for {
 		conn, err := login()
-		if err == nil || !loginRefused(err) || time.Now().After(give) {
+		if err == nil || !(loginRefused(err) || crowded(err)) || time.Now().After(give) {
 			return conn, err
 		}
 		select {
@@ -131,6 +131,12 @@ func patiently[T any](ctx context.Context, login func() (T, error)) (T, error) {
 func loginRefused(err error) bool {
 	var pe *pgconn.PgError
 	return errors.As(err, &pe) && strings.HasPrefix(pe.Code, "28")
+}
+
+// crowded reports that the credential has as many sessions as it may.
+func crowded(err error) bool {
+	var pe *pgconn.PgError
+	return errors.As(err, &pe) && pe.Code == "53300"
 }
 
 func (p *pools) pool(cred runtime.Credential, a registry.Access) (*pgxpool.Pool, error) {
