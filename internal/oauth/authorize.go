@@ -67,8 +67,7 @@ func (s *Server) authorize(c echo.Context) error {
 		if err != nil {
 			return s.answerError(c, t, a, err)
 		}
-		pages.See(c.Response(), c.Request(), to)
-		return nil
+		return s.sendBack(c, t, a, to, true)
 	case contains(prompt, "none"):
 		return s.answerError(c, t, a, say(errConsentRequired, "The person has to be asked."))
 	}
@@ -197,8 +196,7 @@ func (s *Server) answerError(c echo.Context, t tenants.Tenant, a *ask, err error
 	if a == nil || a.redirect == "" || e.CodeField >= http.StatusInternalServerError || e.CodeField == http.StatusTooManyRequests {
 		return s.showError(c, t, err)
 	}
-	pages.See(c.Response(), c.Request(), s.answerURL(t, a, url.Values{"error": {e.ErrorField}, "error_description": {describe(e)}}))
-	return nil
+	return s.sendBack(c, t, a, s.answerURL(t, a, url.Values{"error": {e.ErrorField}, "error_description": {describe(e)}}), false)
 }
 
 // showError is the page for a person whose app cannot be answered.

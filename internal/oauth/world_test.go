@@ -151,6 +151,12 @@ func newWorld(t testing.TB, change ...func(*oauth.Config)) *world {
 	if tt, ok := t.(*testing.T); ok {
 		tt.Parallel() // each world has a database of its own
 	}
+	return newSerialWorld(t, change...)
+}
+
+// newSerialWorld is for tests that look at the whole database server.
+func newSerialWorld(t testing.TB, change ...func(*oauth.Config)) *world {
+	t.Helper()
 	sites, err := site.Parse("http://127.0.0.1:8080/t/{tenant}")
 	if err != nil {
 		t.Fatal(err)
