@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -43,8 +45,38 @@ func main() {
 	})
 	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), vaultCommand(), applyCommand(), keysCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "platform:", err)
+		fmt.Fprintln(os.Stderr, "platform:", explain(err))
 		os.Exit(exitCode(err))
+	}
+}
+
+// operation is how fault.Wrap names what was done, such as
+// vault.PutDatabase(…): for a log, not for a person.
+var operation = regexp.MustCompile(`^[a-zA-Z]+\.[A-Z]\w*(\([^:]*\))?: $`)
+
+// explain says an error to a person: what a fault says to its caller, with the
+// words that lead to it, and neither its cause nor the names of functions.
+func explain(err error) string {
+	var lead strings.Builder
+	for {
+		if f, ok := err.(*fault.Error); ok {
+			text := f.Message
+			for _, d := range f.Details {
+				text += "\n  " + d.Pointer + ": " + d.Reason
+				if d.Fix != "" {
+					text += "; " + d.Fix
+				}
+			}
+			return lead.String() + text
+		}
+		inner := errors.Unwrap(err)
+		if inner == nil || !strings.HasSuffix(err.Error(), inner.Error()) {
+			return lead.String() + err.Error()
+		}
+		if words := strings.TrimSuffix(err.Error(), inner.Error()); !operation.MatchString(words) {
+			lead.WriteString(words)
+		}
+		err = inner
 	}
 }
 
