@@ -131,6 +131,9 @@ func (pl *platform) tenantRoutes(gateway *mcpgateway.Gateway) http.Handler {
 	}
 	pl.signin.Register(e)
 	pl.oauth.Register(e)
+	e.GET("/", func(c echo.Context) error {
+		return c.Redirect(http.StatusSeeOther, pl.sites.Base(site.From(c.Request().Context()).Slug)+"/connections")
+	})
 	mcp := func(c echo.Context) error {
 		gateway.ServeMCP(c.Response().Writer, c.Request(), c.Param("server"))
 		return nil

@@ -43,6 +43,10 @@ func (g *Gateway) ServeMCP(w http.ResponseWriter, r *http.Request, slug string) 
 		g.refuseHTTP(w, r, err, "")
 		return
 	}
+	if opensInBrowser(r) {
+		g.showConnect(w, t, hosted)
+		return
+	}
 	ex, err := g.authenticate(r, t, hosted)
 	if err != nil {
 		g.refuseHTTP(w, r, err, g.cfg.Sites.WellKnown("oauth-protected-resource", t.Slug, "/mcp/"+hosted.Server.Slug), hosted.Revision.Definition.Scopes()...)

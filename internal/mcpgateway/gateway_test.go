@@ -665,6 +665,36 @@ func TestResourcesAndPromptsAreScoped(t *testing.T) {
 	}
 }
 
+func TestBrowserIsToldWhatTheURLIsFor(t *testing.T) {
+	w := newWorld(t)
+	get := func(headers ...string) (*http.Response, string) {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", w.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i+1 < len(headers); i += 2 {
+			req.Header.Set(headers[i], headers[i+1])
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res, string(b)
+	}
+	res, body := get("Sec-Fetch-Mode", "navigate", "Accept", "text/html")
+	if res.StatusCode != 200 || !strings.Contains(body, "claude mcp add --transport http orders http://127.0.0.1:1/t/acme/mcp/orders") || res.Header.Get("Content-Security-Policy") == "" {
+		t.Errorf("%d %v %s", res.StatusCode, res.Header, body)
+	}
+	if res, _ := get("Accept", "text/event-stream"); res.StatusCode != 401 {
+		t.Errorf("a client got %d", res.StatusCode)
+	}
+}
+
 func TestSchemaCannotFetch(t *testing.T) {
 	for _, schema := range []string{
 		`{"$ref":"http://127.0.0.1:9/x"}`, `{"$ref":"file:///etc/passwd"}`, `{"type":"object","properties":{"a":{"$ref":"https://example.org/s"}}}`, `{"type":3}`, `nope`,

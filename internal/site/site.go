@@ -157,6 +157,15 @@ func (s *Sites) Locate(host, path string) (slug, inner string, ok bool) {
 	return slug, inner, true
 }
 
+// elsewhere is for a person who wrote the host in another way, such as
+// localhost for 127.0.0.1.
+func (s *Sites) elsewhere() string {
+	if s.byHost {
+		return "This host is not served here. Check the URL with whoever gave it to you."
+	}
+	return "This host is not served here. Use " + s.scheme + "://" + s.host + " as it is written."
+}
+
 // Directory finds a tenant; a suspended one is found too.
 type Directory interface {
 	TenantBySlug(ctx context.Context, slug string) (tenants.Tenant, error)
@@ -186,7 +195,7 @@ func (s *Sites) Resolve(dir Directory, tenant, other http.Handler) http.Handler 
 				other.ServeHTTP(w, r)
 				return
 			}
-			http.Error(w, "This host is not served here.", http.StatusMisdirectedRequest)
+			http.Error(w, s.elsewhere(), http.StatusMisdirectedRequest)
 			return
 		}
 		slug, inner, ok := s.Locate(r.Host, r.URL.EscapedPath())
