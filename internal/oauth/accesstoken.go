@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -103,5 +102,3 @@ func newSecret(prefix string) string {
 	rand.Read(b[:])
 	return prefix + base64.RawURLEncoding.EncodeToString(b[:])
 }
-
-func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }

@@ -79,8 +79,9 @@ func inProtocol(err error) *fosite.RFC6749Error {
 	return say(errServer, "The platform could not handle this request. Try again in a minute.").WithWrap(err)
 }
 
-// writeError answers an API request. Pages show their errors themselves.
-func (s *Server) writeError(c echo.Context, err error) {
+// writeError answers an API request and returns the error's name. Pages show
+// their errors themselves.
+func (s *Server) writeError(c echo.Context, err error) string {
 	e := inProtocol(err)
 	s.logServerError(c, e)
 	h := c.Response().Header()
@@ -98,6 +99,7 @@ func (s *Server) writeError(c echo.Context, err error) {
 		Error       string `json:"error"`
 		Description string `json:"error_description,omitempty"`
 	}{e.ErrorField, describe(e)})
+	return e.ErrorField
 }
 
 // retryAfter says when to come back, if that is known.

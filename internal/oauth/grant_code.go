@@ -93,6 +93,7 @@ func (g codeGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.Acce
 		grant   Grant
 		refresh string
 		refused error
+		reused  bool
 	)
 	decide := func(c Code, of Grant) (turn Turn) {
 		now := g.s.Now()
@@ -102,7 +103,7 @@ func (g codeGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.Acce
 			refused = errBadCode // and the victim is not hurt
 			return turn
 		case !c.UsedAt.IsZero():
-			refused = errBadCode
+			refused, reused = errBadCode, true
 			return Turn{Revoke: "authorization code used twice", At: now}
 		case !now.Before(c.ExpiresAt) || !of.Live(now):
 			refused = errBadCode
@@ -129,6 +130,9 @@ func (g codeGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.Acce
 		return errBadCode
 	case err != nil:
 		return err
+	case reused:
+		g.s.Log.WarnContext(ctx, "grant revoked: an authorization code was used twice", "tenant", e.tenant.ID, "grant", grant.ID, "user", grant.User, "client", grant.Client)
+		return refused
 	case refused != nil:
 		return refused
 	}

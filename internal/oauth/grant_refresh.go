@@ -50,6 +50,7 @@ func (g refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 		grant     Grant
 		successor string
 		refused   error
+		reused    bool
 	)
 	decide := func(token RefreshToken, of Grant) (turn Turn) {
 		// The clock is read under the lock: what waited for it comes after.
@@ -64,7 +65,7 @@ func (g refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 			refused = errBadRefresh
 			return turn
 		case used && now.Sub(token.UsedAt) >= g.s.RefreshGrace:
-			refused = errBadRefresh
+			refused, reused = errBadRefresh, true
 			return Turn{Revoke: "refresh token used twice", At: now}
 		case !used && !now.Before(token.ExpiresAt):
 			refused = errBadRefresh
@@ -91,6 +92,9 @@ func (g refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 		return errBadRefresh
 	case err != nil:
 		return err
+	case reused:
+		g.s.Log.WarnContext(ctx, "grant revoked: a refresh token was used twice", "tenant", e.tenant.ID, "grant", grant.ID, "user", grant.User, "client", grant.Client)
+		return refused
 	case refused != nil:
 		return refused
 	}

@@ -205,23 +205,25 @@ func (k *keyring) ensure(ctx context.Context, t tenants.ID) (err error) {
 	return k.add(ctx, t, k.now(), func(have []Key) bool { return len(have) == 0 })
 }
 
-// rotate publishes the next key, unless one is waiting, and removes the keys
-// that no token can need.
-func (k *keyring) rotate(ctx context.Context, t tenants.ID) (err error) {
+// rotate publishes the next key, unless one is waiting or the newest has not
+// signed for as long as age, and removes the keys that no token can need.
+func (k *keyring) rotate(ctx context.Context, t tenants.ID, age time.Duration) (err error) {
 	defer fault.Wrap(&err, "oauth.RotateKeys(%s)", t)
 	if err := k.ensure(ctx, t); err != nil {
 		return err
 	}
 	now := k.now()
-	err = k.add(ctx, t, now.Add(k.ahead), func(have []Key) bool {
-		return len(have) > 0 && !have[len(have)-1].SignsFrom.After(now)
-	})
-	if err != nil {
-		return err
+	due := func(have []Key) bool {
+		return len(have) > 0 && now.Sub(have[len(have)-1].SignsFrom) >= age
 	}
 	rows, err := k.store.SigningKeys(ctx, t)
 	if err != nil {
 		return err
+	}
+	if due(rows) {
+		if err := k.add(ctx, t, now.Add(k.ahead), due); err != nil {
+			return err
+		}
 	}
 	var retired []string
 	for i := 1; i < len(rows); i++ {

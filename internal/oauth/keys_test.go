@@ -96,6 +96,28 @@ func TestNextKeyIsPublishedBeforeItSigns(t *testing.T) {
 	}
 }
 
+func TestOnlyDueKeysAreRotated(t *testing.T) {
+	w := newWorld(t)
+	count := func(want int) {
+		t.Helper()
+		if err := w.server.RotateDueKeys(t.Context(), w.acme.ID); err != nil {
+			t.Fatal(err)
+		}
+		if rows, _ := w.db.SigningKeys(t.Context(), w.acme.ID); len(rows) != want {
+			t.Errorf("%d keys, want %d", len(rows), want)
+		}
+	}
+	count(1)
+	w.clock.add(29 * 24 * time.Hour)
+	count(1)
+	w.clock.add(24 * time.Hour)
+	count(2)
+	w.clock.add(time.Minute)
+	count(2)
+	w.clock.add(time.Hour)
+	count(1) // the old one's last token has expired
+}
+
 func TestRotationNeverYieldsA5xx(t *testing.T) {
 	w := newWorld(t)
 	a := w.register(w.acme)

@@ -79,6 +79,7 @@ type Config struct {
 	RequestLifetime     time.Duration   // of a pushed request and of a consent page. 0: 10 min
 	UnauthorizedClients time.Duration   // CollectClients spares younger ones. 0: 24 h
 	PublishAhead        time.Duration   // a key is published that long before it signs. 0: 10 min
+	KeyLifetime         time.Duration   // RotateDueKeys replaces a key that has signed for that long. 0: 30 days
 	Durations           []time.Duration // offered on the consent page, the first preselected; 0 is until revoked. nil: 30, 1, 90 days, until revoked
 	Registrations       Rates           // zero: see defaultRegistrations
 	Fetches             Rates           // of client documents and pushed requests. zero: see defaultFetches
@@ -107,6 +108,7 @@ func New(c Config) (*Server, error) {
 	orDuration(&c.RequestLifetime, 10*time.Minute)
 	orDuration(&c.UnauthorizedClients, 24*time.Hour)
 	orDuration(&c.PublishAhead, 10*time.Minute)
+	orDuration(&c.KeyLifetime, 30*24*time.Hour)
 	if c.Durations == nil {
 		c.Durations = []time.Duration{30 * 24 * time.Hour, 24 * time.Hour, 90 * 24 * time.Hour, 0}
 	}
@@ -206,12 +208,17 @@ func (s *Server) Register(e *echo.Echo) {
 }
 
 // answered writes the error that a handler returns, as RFC 6749 section 5.2
-// has it. Handlers of pages show theirs themselves.
+// has it; handlers of pages show theirs themselves. It logs one line for each
+// request that may change something.
 func (s *Server) answered(h echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		noStore(c.Response().Header())
+		outcome := "answered"
 		if err := h(c); err != nil {
-			s.writeError(c, err)
+			outcome = s.writeError(c, err)
+		}
+		if r := c.Request(); r.Method != http.MethodGet {
+			s.Log.InfoContext(r.Context(), "oauth", "tenant", site.From(r.Context()).ID, "path", c.Path(), "client", r.PostForm.Get("client_id"), "status", c.Response().Status, "outcome", outcome)
 		}
 		return nil
 	}
@@ -237,7 +244,13 @@ func (s *Server) EnsureKeys(ctx context.Context, t tenants.ID) error {
 // removes keys whose last token has expired. While one waits for its turn
 // there is nothing to rotate.
 func (s *Server) RotateKeys(ctx context.Context, t tenants.ID) error {
-	return s.keys.rotate(ctx, t)
+	return s.keys.rotate(ctx, t, 0)
+}
+
+// RotateDueKeys rotates if the tenant's key has signed for Config.KeyLifetime.
+// It is to be called now and then for each tenant, by any process.
+func (s *Server) RotateDueKeys(ctx context.Context, t tenants.ID) error {
+	return s.keys.rotate(ctx, t, s.KeyLifetime)
 }
 
 // Grants lists what a person has let in and is in force.
