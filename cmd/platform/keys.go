@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"time"
@@ -14,33 +13,6 @@ import (
 	"latchkey/internal/site"
 	"latchkey/internal/vault"
 )
-
-// keyLife is how long a tenant's signing key signs before the next one is
-// published. Rotating costs nothing, so it is done often enough to be known to
-// work.
-const keyLife = 30 * 24 * time.Hour
-
-// rotateOldKeys publishes the next key of each tenant whose key is old.
-func (pl *platform) rotateOldKeys(ctx context.Context, now time.Time) error {
-	all, err := pl.db.Tenants(ctx)
-	if err != nil {
-		return err
-	}
-	for _, t := range all {
-		keys, err := pl.db.SigningKeys(ctx, t.ID)
-		if err != nil {
-			return err
-		}
-		if len(keys) == 0 || now.Sub(keys[len(keys)-1].SignsFrom) < keyLife {
-			continue
-		}
-		if err := pl.oauth.RotateKeys(ctx, t.ID); err != nil {
-			return err
-		}
-		pl.log.Info("published the next signing key", "tenant", t.ID)
-	}
-	return nil
-}
 
 func keysCommand() *cobra.Command {
 	c := &cobra.Command{Use: "keys", Short: "Signing keys of tenants"}

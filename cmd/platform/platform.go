@@ -202,7 +202,7 @@ func (pl *platform) housekeeping(ctx context.Context) {
 		if err := pl.db.AddAuditPartitions(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			pl.log.Error("audit partitions", "error", err)
 		}
-		if err := pl.rotateOldKeys(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		if err := pl.rotateDueKeys(ctx); err != nil && ctx.Err() == nil {
 			pl.log.Error("rotate signing keys", "error", err)
 		}
 		if n, err := pl.oauth.CollectClients(ctx); err != nil && ctx.Err() == nil {
@@ -216,6 +216,21 @@ func (pl *platform) housekeeping(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// rotateDueKeys publishes the next signing key of each tenant whose key has
+// signed for a month: often enough to be known to work.
+func (pl *platform) rotateDueKeys(ctx context.Context) error {
+	all, err := pl.db.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range all {
+		if err := pl.oauth.RotateDueKeys(ctx, t.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (pl *platform) close() {
