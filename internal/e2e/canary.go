@@ -272,3 +272,32 @@ func (p *Platform) leaks() error {
 	}
 	return errors.Join(errs...)
 }
+
+// IssuedUser is a database user that Vault made.
+type IssuedUser struct{ Name, Password, Path string }
+
+// IssuedUsers lists them, as Vault's log has them.
+func (p *Platform) IssuedUsers() ([]IssuedUser, error) {
+	b, err := os.ReadFile(p.vault)
+	if err != nil {
+		return nil, err
+	}
+	var out []IssuedUser
+	for line := range bytes.Lines(b) {
+		var e struct {
+			Request  struct{ Path string }
+			Response struct {
+				Data map[string]any `json:"data"`
+			}
+		}
+		if json.Unmarshal(line, &e) != nil {
+			continue
+		}
+		name, _ := e.Response.Data["username"].(string)
+		password, _ := e.Response.Data["password"].(string)
+		if name != "" && password != "" {
+			out = append(out, IssuedUser{name, password, e.Request.Path})
+		}
+	}
+	return out, nil
+}

@@ -151,3 +151,13 @@ func (p *Platform) LedgerOf(t testing.TB, tenant, reason string) []Refund {
 func (r Record) String() string {
 	return fmt.Sprintf("%s %s %s %s %s/%s", r.CallID, r.Phase, r.Outcome, r.Tool, r.Category, r.Code)
 }
+
+// tenantID is what a tenant is called inside.
+func (p *Platform) tenantID(t testing.TB, slug string) string {
+	t.Helper()
+	ids, err := query(t.Context(), p, "latchkey", pgx.RowTo[string], `SELECT id FROM tenants WHERE slug = $1`, slug)
+	if err != nil || len(ids) != 1 {
+		t.Fatalf("tenant %s: %v, %v", slug, ids, err)
+	}
+	return ids[0]
+}

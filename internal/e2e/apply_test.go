@@ -1,0 +1,198 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"latchkey/internal/testenv"
+)
+
+// ran is a command that has ended.
+type ran struct {
+	out, err string
+	code     int
+}
+
+// platform runs the command line with just the given environment.
+func platform(t *testing.T, env []string, args ...string) ran {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(Binaries(t), "platform"), args...)
+	cmd.Dir, cmd.Env = testenv.RepoRoot(t), append([]string{"PATH=/usr/bin:/bin"}, env...)
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if ctx.Err() != nil {
+		t.Fatalf("platform %v does not end", args)
+	}
+	if strings.Contains(stderr.String(), "DATA RACE") {
+		t.Error(stderr.String())
+	}
+	return ran{out.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// environment is that of an administrator of the platform.
+func (p *Platform) environment(t *testing.T) []string {
+	t.Helper()
+	s, err := p.secrets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(s.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{
+		"DATABASE_URL=" + s.DatabaseURL, "VAULT_ADDR=" + p.VaultAddr, "VAULT_ROLE_ID=" + s.VaultRole, "VAULT_SECRET_ID=" + s.VaultSecret,
+		"DEMO_PG_HOST=" + u.Hostname(), "DEMO_PG_PORT=" + u.Port(), "DEMO_ACME_PASSWORD=" + s.DemoAcme, "DEMO_GLOBEX_PASSWORD=" + s.DemoGlobex,
+	}
+}
+
+// Apply applies a tenant file.
+func (p *Platform) Apply(t *testing.T, text string, args ...string) ran {
+	t.Helper()
+	return platform(t, p.environment(t), append([]string{"apply", "-f", writeFile(t, "tenant.yaml", text)}, args...)...)
+}
+
+func small(slug string, tools ...string) string {
+	return fmt.Sprintf(`tenant: %s
+name: Small %s
+roles:
+  everybody:
+    scopes: {tools: [diagnostics]}
+members:
+- {email: ann@%s.test, name: Ann, roles: [everybody]}
+servers:
+- slug: tools
+  kind: echo
+  title: Tools
+  spec:
+    tools:
+    - {name: %s, scope: diagnostics}
+`, slug, slug, slug, strings.Join(tools, ", scope: diagnostics}\n    - {name: "))
+}
+
+func TestApplyTwiceChangesNothing(t *testing.T) {
+	t.Parallel()
+	p := Shared(t)
+	first := p.Apply(t, small("initech", "echo", "whoami"))
+	if first.code != 0 || !strings.Contains(first.out, "created") {
+		t.Fatalf("first: %+v", first)
+	}
+	for _, output := range []string{"table", "json"} {
+		again := p.Apply(t, small("initech", "echo", "whoami"), "-o", output)
+		if again.code != 0 || !strings.Contains(again.out, "unchanged") || strings.Contains(again.out, "created") || strings.Contains(again.out, "published") || strings.Contains(again.out, "updated") {
+			t.Errorf("again: %+v", again)
+		}
+	}
+	changed := p.Apply(t, small("initech", "echo", "whoami", "fail"))
+	if changed.code != 0 || !strings.Contains(changed.out, "published") {
+		t.Errorf("changed: %+v", changed)
+	}
+	// The demo itself came through the same door.
+	if again := p.Apply(t, acmeFile(t)); again.code != 0 || strings.Contains(again.out, "created") || strings.Contains(again.out, "published") {
+		t.Errorf("the demo's own file: %+v", again)
+	}
+}
+
+func TestApplyInvalidFileNamesLines(t *testing.T) {
+	t.Parallel()
+	p := Shared(t)
+	for name, test := range map[string]struct{ text, line string }{
+		"no YAML":       {"tenant: acme\n  name: [", ":2"},
+		"unknown key":   {small("initrode", "echo") + "colour: red\n", ":15"},
+		"unknown tool":  {small("initrode", "echo", "format_disk"), ":15"},
+		"unknown kind":  {strings.Replace(small("initrode", "echo"), "kind: echo", "kind: magic", 1), ":10"},
+		"unknown scope": {strings.Replace(small("initrode", "echo"), "scopes: {tools: [diagnostics]}", "scopes: {tools: [everything]}", 1), ":5"},
+		"twice a key":   {small("initrode", "echo") + "name: Again\n", ":15"},
+		"splicing":      {strings.Replace(acmeFile(t), "WHERE o.id = :order_id", "WHERE o.id = :no_such_parameter", 1), "no_such_parameter"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := p.Apply(t, test.text)
+			if got.code != 2 || !strings.Contains(got.err, "tenant.yaml") || !strings.Contains(got.err, test.line) || got.out != "" {
+				t.Errorf("want exit 2 and %q, got %+v", test.line, got)
+			}
+		})
+	}
+	for name, args := range map[string][]string{"no file named": {"apply"}, "an unknown flag": {"apply", "--fast"}, "an odd output": {"apply", "-f", "x.yaml", "-o", "xml"}} {
+		if got := platform(t, p.environment(t), args...); got.code != 2 || got.err == "" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if got := platform(t, p.environment(t), "apply", "-f", "/nowhere/tenant.yaml"); got.code == 0 || !strings.Contains(got.err, "/nowhere/tenant.yaml") {
+		t.Errorf("a file that is not there: %+v", got)
+	}
+}
+
+// A file may leave roles out that the tenant has already, so that this shows
+// only while it is applied.
+func TestApplyUnknownRoleSaysSo(t *testing.T) {
+	t.Parallel()
+	p := Shared(t)
+	got := p.Apply(t, strings.Replace(small("hooli", "echo"), "roles: [everybody]", "roles: [nobody]", 1))
+	if got.code == 0 || !strings.Contains(got.err, "ann@hooli.test") || !strings.Contains(got.err, "nobody") || strings.Contains(got.err, "SQLSTATE") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Two people apply at once: both get through or say why, and the end is one of
+// the two files, whole.
+func TestTwoAppliesAtOnce(t *testing.T) {
+	t.Parallel()
+	p := Shared(t)
+	const slug = "umbrella"
+	files := []string{small(slug, "echo"), small(slug, "echo", "whoami", "fail")}
+	for range 3 {
+		var results [2]ran
+		var both sync.WaitGroup
+		for i := range files {
+			both.Go(func() { results[i] = p.Apply(t, files[i]) })
+		}
+		both.Wait()
+		for i, r := range results {
+			if r.code != 0 {
+				t.Errorf("file %d: %+v", i, r)
+			}
+		}
+	}
+	unchanged := 0
+	for _, f := range files {
+		if r := p.Apply(t, f); r.code == 0 && !strings.Contains(r.out, "published") {
+			unchanged++
+		}
+		if r := p.Apply(t, f); r.code != 0 || strings.Contains(r.out, "published") {
+			t.Errorf("not whole: %+v", r)
+		}
+	}
+	if unchanged > 1 {
+		t.Errorf("both files are in force")
+	}
+}
+
+func TestApplyUnreachableSaysSo(t *testing.T) {
+	t.Parallel()
+	p := Shared(t)
+	env := []string{"DATABASE_URL=postgres://latchkey_app:hunter2hunter2@127.0.0.1:1/latchkey", "VAULT_ADDR=" + p.VaultAddr}
+	got := platform(t, env, "apply", "-f", writeFile(t, "tenant.yaml", small("initrode", "echo")))
+	if got.code != 1 || !strings.Contains(got.err, "does not answer") || strings.Contains(got.err, "hunter2") {
+		t.Errorf("%+v", got)
+	}
+	got = platform(t, nil, "apply", "-f", writeFile(t, "tenant.yaml", small("initrode", "echo")))
+	if got.code != 2 || !strings.Contains(got.err, "DATABASE_URL") || !strings.Contains(got.err, "VAULT_ADDR") {
+		t.Errorf("%+v", got)
+	}
+}
