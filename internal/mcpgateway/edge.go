@@ -57,7 +57,12 @@ func (g *Gateway) ServeMCP(w http.ResponseWriter, r *http.Request, slug string) 
 		g.refuseHTTP(w, r, err, "")
 		return
 	}
-	ex.carry(g.transport(r, body)).ServeHTTP(&shaper{ResponseWriter: w, ex: ex, gateway: g}, r)
+	answer := &shaper{ResponseWriter: w, ex: ex, gateway: g}
+	if d, ok := g.direct(r, ex, body); ok {
+		g.serveDirect(answer, r, d)
+		return
+	}
+	ex.carry(g.transport(r, body)).ServeHTTP(answer, r)
 }
 
 // readBody reads a POST's body whole and puts it back. An array is refused:

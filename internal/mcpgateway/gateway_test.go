@@ -30,11 +30,12 @@ import (
 // world is a gateway between real clients and parts that the test controls.
 // The whole chain with the real ones is played in internal/e2e.
 type world struct {
-	t      *testing.T
-	url    string
-	hosted registry.Hosted
-	tenant tenants.Tenant
-	user   tenants.UserID
+	t       testing.TB
+	gateway *Gateway
+	url     string
+	hosted  registry.Hosted
+	tenant  tenants.Tenant
+	user    tenants.UserID
 
 	mu         sync.Mutex
 	access     tenants.Access
@@ -51,7 +52,7 @@ const (
 	bob     = tenants.UserID("usbbbbbbbbbbbbbbbbbb")
 )
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, tenant: tenants.Tenant{ID: "tnaaaaaaaaaaaaaaaaaa", Slug: "acme", Name: "Acme"}}
 	srv := registry.Server{ID: server1, Tenant: w.tenant.ID, Slug: "orders", Kind: "test", Title: "Orders", Pool: "default"}
@@ -85,6 +86,7 @@ func newWorld(t *testing.T) *world {
 		Sites: sites, Verifier: w, Registry: w, People: w, Signer: w, Dispatch: w, Audit: w,
 		Challenged: func(_ context.Context, _ tenants.ID, grant string) { w.challenged = append(w.challenged, grant) },
 	})
+	w.gateway = g
 	ts := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		slug := strings.TrimPrefix(r.URL.Path, "/mcp/")
 		g.ServeMCP(rw, r.WithContext(site.With(r.Context(), w.tenant)), slug)

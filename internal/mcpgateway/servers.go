@@ -1,6 +1,7 @@
 package mcpgateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -35,6 +36,8 @@ type builtKey struct {
 type builtServer struct {
 	once     sync.Once
 	server   *mcp.Server
+	direct   map[string]*directTool // by name
+	info     json.RawMessage        // the metadata of every result
 	lastUsed time.Time
 
 	mu     sync.Mutex
@@ -76,10 +79,21 @@ func (s *servers) evictOldest() {
 	delete(s.built, oldest)
 }
 
-func (s *servers) get(h registry.Hosted) *mcp.Server {
+func (s *servers) get(h registry.Hosted) *mcp.Server { return s.complete(h).server }
+
+// directTool is the tool of that name, if direct.go may run it.
+func (s *servers) directTool(h registry.Hosted, name string) *directTool {
+	return s.complete(h).direct[name]
+}
+
+// info is what every result of the newest revision says of its server.
+func (s *servers) info(h registry.Hosted) json.RawMessage { return s.complete(h).info }
+
+// complete is the entry of the active revision, built.
+func (s *servers) complete(h registry.Hosted) *builtServer {
 	b := s.entry(h, h.Revision.ID)
-	b.once.Do(func() { b.server = s.gateway.build(h) })
-	return b.server
+	b.once.Do(func() { s.gateway.build(h, b) })
+	return b
 }
 
 // openHash is the hash of what a worker opens, kept while the connection is
@@ -106,10 +120,11 @@ func OpeningOf(s registry.Server, r registry.Revision) runtime.Opening {
 // build makes the SDK's server for a revision. Its schemas were checked when
 // the revision was published; a tool that cannot be served all the same is
 // left out and logged, and takes nothing else with it.
-func (g *Gateway) build(h registry.Hosted) *mcp.Server {
+func (g *Gateway) build(h registry.Hosted, into *builtServer) {
 	def := h.Revision.Definition
+	self := &mcp.Implementation{Name: h.Server.Slug, Title: h.Server.Title, Version: fmt.Sprintf("%d", h.Revision.Number)}
 	srv := mcp.NewServer(
-		&mcp.Implementation{Name: h.Server.Slug, Title: h.Server.Title, Version: fmt.Sprintf("%d", h.Revision.Number)},
+		self,
 		&mcp.ServerOptions{
 			Instructions: def.Instructions,
 			Capabilities: &mcp.ServerCapabilities{},
@@ -120,9 +135,17 @@ func (g *Gateway) build(h registry.Hosted) *mcp.Server {
 				c.CacheScope, c.TTLMs = "private", listTTL
 			},
 		})
+	into.direct = map[string]*directTool{}
 	for i := range def.Tools {
-		if err := g.addTool(srv, h.Revision, &def.Tools[i]); err != nil {
-			g.cfg.Log.Error("tool left out", "server", h.Server.Slug, "tool", def.Tools[i].Name, "error", err)
+		t := &def.Tools[i]
+		v, err := g.addTool(srv, h.Revision, t)
+		if err != nil {
+			g.cfg.Log.Error("tool left out", "server", h.Server.Slug, "tool", t.Name, "error", err)
+			continue
+		}
+		// Arguments that are to stand in headers too are the SDK's to compare.
+		if !bytes.Contains(t.InputSchema, []byte("x-mcp-header")) {
+			into.direct[t.Name] = &directTool{h.Revision, t, v}
 		}
 	}
 	for i := range def.Resources {
@@ -132,20 +155,23 @@ func (g *Gateway) build(h registry.Hosted) *mcp.Server {
 		g.addPrompt(srv, h.Revision, &def.Prompts[i])
 	}
 	srv.AddReceivingMiddleware(g.recoverPanics, g.filterLists(h.Server.ID, &def))
-	return srv
+	into.server = srv
+	var err error
+	if into.info, err = json.Marshal(mcp.Meta{mcp.MetaKeyServerInfo: self}); err != nil {
+		into.direct = nil // strings only: it does not happen
+	}
 }
 
 const listTTL = 5_000 // ms
 
-func (g *Gateway) addTool(srv *mcp.Server, rev registry.Revision, t *registry.Tool) (err error) {
+func (g *Gateway) addTool(srv *mcp.Server, rev registry.Revision, t *registry.Tool) (v *validator, err error) {
 	defer func() {
 		if p := recover(); p != nil { // AddTool panics on a bad schema
 			err = fmt.Errorf("%v", p)
 		}
 	}()
-	v, err := newValidator(t.InputSchema)
-	if err != nil {
-		return err
+	if v, err = newValidator(t.InputSchema); err != nil {
+		return nil, err
 	}
 	tool := &mcp.Tool{
 		Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: t.InputSchema,
@@ -160,7 +186,7 @@ func (g *Gateway) addTool(srv *mcp.Server, rev registry.Revision, t *registry.To
 	srv.AddTool(tool, func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		return g.callTool(ctx, rev, t, v, req), nil
 	})
-	return nil
+	return v, nil
 }
 
 func (g *Gateway) addResource(srv *mcp.Server, rev registry.Revision, r *registry.Resource) {
