@@ -88,9 +88,11 @@ func (db *DB) AuditEvents(ctx context.Context, t tenants.ID, since time.Time, li
 }
 
 // AddAuditPartitions makes the partitions of this month and the next two.
-// Records of a month without one go to the default partition and are not lost.
+// Records of a month without one go to the default partition and are not lost;
+// they move when their month's is made.
 func (db *DB) AddAuditPartitions(ctx context.Context, now time.Time) (err error) {
 	defer fault.Wrap(&err, "postgres.AddAuditPartitions")
+	now = now.UTC()
 	return db.asPlatform(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		for i := range 3 {
 			month := time.Date(now.Year(), now.Month()+time.Month(i), 1, 0, 0, 0, 0, time.UTC)

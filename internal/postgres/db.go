@@ -10,7 +10,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"time"
 
@@ -66,8 +68,20 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 // Close waits for running transactions.
 func (db *DB) Close() { db.pool.Close() }
 
+const (
+	// beginTimeout bounds the wait for a connection that answers.
+	beginTimeout = 4 * time.Second
+	// transactionTimeout bounds what follows. It is longer than the server's
+	// own statement_timeout, so it is for a server or network that is silent.
+	transactionTimeout = 30 * time.Second
+)
+
 // Ping asks the server, for /readyz.
-func (db *DB) Ping(ctx context.Context) error { return away(db.pool.Ping(ctx)) }
+func (db *DB) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, beginTimeout)
+	defer cancel()
+	return away(db.pool.Ping(ctx))
+}
 
 // InTenant runs fn in a transaction that sees the rows of one tenant and of no
 // other, however its SQL is written. The setting ends with the transaction, so
@@ -94,19 +108,31 @@ func (db *DB) asPlatform(ctx context.Context, fn func(ctx context.Context, tx pg
 }
 
 func (db *DB) begin(ctx context.Context, query string, fn func(ctx context.Context, tx pgx.Tx) error) error {
-	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: query})
+	beginCtx, cancel := context.WithTimeout(ctx, beginTimeout)
+	tx, err := db.pool.BeginTx(beginCtx, pgx.TxOptions{BeginQuery: query})
+	cancel()
 	if err != nil {
 		return away(err)
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx))
+	ctx, cancel = context.WithTimeout(ctx, transactionTimeout)
+	defer cancel()
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		tx.Rollback(ctx)
+	}()
 	if err := fn(ctx, tx); err != nil {
 		return translate(err)
 	}
-	return away(tx.Commit(ctx))
+	return translate(tx.Commit(ctx)) // deferred constraints speak here
 }
 
 // translate gives errors of the server and of the network their codes.
 func translate(err error) error {
+	var f *fault.Error
+	if err == nil || errors.As(err, &f) {
+		return err
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return fault.New(fault.NotFound, "There is nothing of that name here.").Because(err)
 	}
@@ -117,8 +143,12 @@ func translate(err error) error {
 			return fault.New(fault.Conflict, "That name or id is taken already.").Because(err)
 		case "23503":
 			return fault.New(fault.NotFound, "Something that this refers to does not exist.").Because(err)
-		case "23514", "22001", "22P02":
+		case "23514":
 			return fault.New(fault.InvalidRequest, "A value is not of the form that is stored (rule %s).", pg.ConstraintName).Because(err)
+		case "22001", "22P02", "22021", "22P05": // the last two: text with a NUL, or that is not UTF-8
+			return fault.New(fault.InvalidRequest, "A value is not of the form that is stored.").Because(err)
+		case "40P01", "40001":
+			return fault.New(fault.Busy, "Somebody else changed the same thing at the same time, and nothing was changed here. Try again.").After(time.Second).Because(err)
 		}
 	}
 	return away(err)
@@ -135,12 +165,16 @@ func away(err error) error {
 	}
 	var pg *pgconn.PgError
 	var conn *pgconn.ConnectError
-	gone := errors.As(err, &conn) || errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err) || pgconn.SafeToRetry(err)
+	var network *net.OpError
+	var gone bool
 	if errors.As(err, &pg) {
-		gone = strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "08") || pg.Code == "53300"
-	} else if !gone {
-		s := err.Error()
-		gone = strings.Contains(s, "conn closed") || strings.Contains(s, "connection re") || strings.Contains(s, "EOF") || strings.Contains(s, "broken pipe") || strings.Contains(s, "closed network connection")
+		// Shutting down, starting, connection lost; too many connections; out of
+		// time in a statement or between two.
+		gone = strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "08") || pg.Code == "53300" || pg.Code == "57014" || pg.Code == "25P03"
+	} else {
+		gone = errors.As(err, &conn) || errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) ||
+			errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+			pgconn.Timeout(err) || pgconn.SafeToRetry(err)
 	}
 	if gone {
 		return fault.New(fault.StoreAway, "The platform's own store does not answer, so that nothing can be recorded and nothing is run. Try again in a few seconds.").After(5 * time.Second).Because(err)

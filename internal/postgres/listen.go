@@ -25,15 +25,16 @@ const Lost = "lost"
 
 // Listen calls on for each committed change until ctx ends, on a connection of
 // its own. Delivery is ordered and, while the connection stands, complete: the
-// notification is part of the commit. It needs a direct connection or one
-// through a pooler in session mode.
+// notification is part of the commit. It ends with Lost: who still reads what
+// is cached, while a process drains, reads past the caches. It needs a direct
+// connection or one through a pooler in session mode.
 func (db *DB) Listen(ctx context.Context, on func(Change)) {
 	for wait := 50 * time.Millisecond; ctx.Err() == nil; {
 		err := db.listenOnce(ctx, func(c Change) { wait = 50 * time.Millisecond; on(c) })
+		on(Change{Topic: Lost})
 		if ctx.Err() != nil {
 			return
 		}
-		on(Change{Topic: Lost})
 		db.log.WarnContext(ctx, "change notifications interrupted; reading past all caches until they are back", "error", err, "retry_in", wait)
 		timer := time.NewTimer(wait)
 		select {
@@ -58,8 +59,9 @@ func (db *DB) listenOnce(ctx context.Context, on func(Change)) error {
 	}
 	on(Change{Topic: Reconnected})
 	for {
-		// A dead network shows as silence: ask now and then.
-		waitCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		// A dead network shows as silence: ask now and then. What is cached may
+		// be stale for this long, and no longer.
+		waitCtx, cancel := context.WithTimeout(ctx, time.Second)
 		n, err := conn.WaitForNotification(waitCtx)
 		cancel()
 		switch {

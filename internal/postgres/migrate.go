@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/url"
-	"strings"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -38,7 +39,8 @@ func Bootstrap(ctx context.Context, superuserURL, database string, owner, app se
 		return fmt.Errorf("connect as administrator to set up the database %s: %w", database, err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	// CREATE DATABASE cannot run in a transaction: hold a session lock.
+	// CREATE DATABASE cannot run in a transaction: hold a session lock. It is
+	// this database's only; putRole minds those who are in another.
 	if _, err := conn.Exec(ctx, `SELECT pg_advisory_lock(7430001)`); err != nil {
 		return err
 	}
@@ -52,28 +54,22 @@ func Bootstrap(ctx context.Context, superuserURL, database string, owner, app se
 		{roleApp, "LOGIN NOINHERIT NOCREATEDB NOCREATEROLE NOBYPASSRLS NOSUPERUSER", app},
 		{roleOwner, "LOGIN NOCREATEDB NOCREATEROLE NOBYPASSRLS NOSUPERUSER", owner},
 	} {
-		var exists bool
-		if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)`, role.name).Scan(&exists); err != nil {
-			return err
-		}
-		verb := "CREATE"
-		if exists {
-			verb = "ALTER"
-		}
-		stmt := verb + " ROLE " + role.name + " " + role.attributes
-		if role.password != "" {
-			quoted, err := conn.PgConn().EscapeString(role.password.Reveal())
-			if err != nil {
-				return fmt.Errorf("set the password of %s: it holds characters that cannot be quoted", role.name)
-			}
-			stmt += " PASSWORD '" + quoted + "'"
-		}
-		if _, err := conn.Exec(ctx, stmt); err != nil {
+		if err := untilAlone(func() error { return putRole(ctx, conn, role.name, role.attributes, role.password) }); err != nil {
 			return fmt.Errorf("set up role %s: %w", role.name, err)
 		}
 	}
-	if _, err := conn.Exec(ctx, "GRANT "+roleAcross+" TO "+roleApp); err != nil {
+	var version int
+	if err := conn.QueryRow(ctx, `SELECT current_setting('server_version_num')::int`).Scan(&version); err != nil {
 		return err
+	}
+	grant := "GRANT " + roleAcross + " TO " + roleApp
+	if version >= 160000 {
+		// Since 16 a membership has its own INHERIT, which ALTER ROLE leaves alone:
+		// with it, every transaction of the application would see every tenant.
+		grant += " WITH INHERIT FALSE, SET TRUE"
+	}
+	if err := untilAlone(func() error { _, err := conn.Exec(ctx, grant); return err }); err != nil {
+		return fmt.Errorf("set up role %s: %w", roleApp, err)
 	}
 	name := pgx.Identifier{database}.Sanitize()
 	var exists bool
@@ -87,6 +83,40 @@ func Bootstrap(ctx context.Context, superuserURL, database string, owner, app se
 	}
 	// Nobody but the platform's own roles may even connect.
 	_, err = conn.Exec(ctx, "REVOKE ALL ON DATABASE "+name+" FROM PUBLIC; ALTER DATABASE "+name+" OWNER TO "+roleOwner+"; GRANT CONNECT ON DATABASE "+name+" TO "+roleApp+", "+roleOwner)
+	return err
+}
+
+func putRole(ctx context.Context, conn *pgx.Conn, name, attributes string, password secret.Text) error {
+	var exists bool
+	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)`, name).Scan(&exists); err != nil {
+		return err
+	}
+	verb := "CREATE"
+	if exists {
+		verb = "ALTER"
+	}
+	stmt := verb + " ROLE " + name + " " + attributes
+	if password != "" {
+		quoted, err := conn.PgConn().EscapeString(password.Reveal())
+		if err != nil {
+			return errors.New("the password holds characters that cannot be quoted")
+		}
+		stmt += " PASSWORD '" + quoted + "'"
+	}
+	_, err := conn.Exec(ctx, stmt)
+	return err
+}
+
+// untilAlone repeats what met another set-up, of another database, in the
+// catalogs that all databases of a server share. Postgres waits for the other
+// before it says so, so there is no need to wait here.
+func untilAlone(do func() error) (err error) {
+	for range 20 {
+		var pg *pgconn.PgError
+		if err = do(); !errors.As(err, &pg) || pg.Code != "XX000" && pg.Code != "42710" && pg.Code != "23505" {
+			return err
+		}
+	}
 	return err
 }
 
@@ -122,7 +152,7 @@ func (db *DB) CheckSchema(ctx context.Context) error {
 	err = db.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&have)
 	var pg *pgconn.PgError
 	switch {
-	case errors.As(err, &pg) && pg.Code == "42P01":
+	case errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42501"): // the first step grants the reading
 		return errors.New("the database has no schema yet: run `platform migrate`")
 	case err != nil:
 		return away(err)
@@ -185,8 +215,8 @@ func migrationError(err error) error {
 
 // DatabaseURL composes a connection URL; tests and `platform dev` use it.
 func DatabaseURL(host string, port int, database, user string, password secret.Text) string {
-	u := url.URL{Scheme: "postgres", User: url.UserPassword(user, password.Reveal()), Host: fmt.Sprintf("%s:%d", host, port), Path: "/" + database}
-	if host == "127.0.0.1" || host == "localhost" || strings.HasPrefix(host, "/") {
+	u := url.URL{Scheme: "postgres", User: url.UserPassword(user, password.Reveal()), Host: net.JoinHostPort(host, strconv.Itoa(port)), Path: "/" + database}
+	if host == "127.0.0.1" || host == "::1" || host == "localhost" {
 		u.RawQuery = "sslmode=disable"
 	}
 	return u.String()

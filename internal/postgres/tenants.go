@@ -101,6 +101,8 @@ func (db *DB) Users(ctx context.Context, t tenants.ID) (us []tenants.User, err e
 func (db *DB) PutUser(ctx context.Context, t tenants.ID, email, name string, roles []string) (u tenants.User, err error) {
 	defer fault.Wrap(&err, "postgres.PutUser(%s)", t)
 	email = normalEmail(email)
+	// A nil slice would be NULL, which no role is unlike: it would take none away.
+	roles = append([]string{}, roles...)
 	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
 		var id tenants.UserID
 		if err := tx.QueryRow(ctx, `

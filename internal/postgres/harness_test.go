@@ -1,0 +1,152 @@
+package postgres_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"latchkey/internal/audit"
+	"latchkey/internal/fault"
+	"latchkey/internal/oauth"
+	"latchkey/internal/postgres"
+	"latchkey/internal/postgres/postgrestest"
+	"latchkey/internal/registry"
+	"latchkey/internal/signin"
+	"latchkey/internal/tenants"
+	"latchkey/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantCode(t testing.TB, what string, err error, c fault.Code) {
+	t.Helper()
+	if !fault.HasCode(err, c) {
+		t.Errorf("%s: got %v, want %s", what, err, c)
+	}
+}
+
+// connect opens a plain connection, as whoever the URL names.
+func connect(t testing.TB, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(context.Background(), url)
+	check(t, err)
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
+}
+
+func exec(t testing.TB, conn *pgx.Conn, sql string, args ...any) {
+	t.Helper()
+	if _, err := conn.Exec(context.Background(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// column reads one column of all rows.
+func column[T any](t testing.TB, conn *pgx.Conn, sql string, args ...any) []T {
+	t.Helper()
+	rows, _ := conn.Query(context.Background(), sql, args...)
+	out, err := pgx.CollectRows(rows, pgx.RowTo[T])
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return out
+}
+
+func randomHash() (h [32]byte) {
+	rand.Read(h[:])
+	return h
+}
+
+// place is a tenant that has one of everything.
+type place struct {
+	id             tenants.ID
+	slug           string
+	user           tenants.User
+	server         registry.Server
+	revision       registry.Revision
+	client         oauth.Client
+	grant          oauth.Grant
+	code, refresh  oauth.Hash
+	pushed, ticket oauth.Hash
+	key            string
+	session        signin.Record
+}
+
+var began = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
+
+func revisionOf(server registry.ServerID, text string) registry.Revision {
+	sum := sha256.Sum256([]byte(text))
+	return registry.Revision{
+		Server: server, Hash: hex.EncodeToString(sum[:]), Kind: "echo", Spec: json.RawMessage(`{"tools":[]}`), CreatedBy: "test",
+		Definition: registry.Definition{Tools: []registry.Tool{{Name: "say", Scope: "tool:say", Description: text, InputSchema: json.RawMessage(`{"type":"object"}`)}}},
+	}
+}
+
+func event(t tenants.ID, at time.Time) audit.Event {
+	return audit.Event{
+		Tenant: t, At: at, ID: tenants.RandomID("au"), CallID: tenants.RandomID("ca"), Phase: audit.Outcome, WriterID: "wr", Method: "tools/call",
+		Allowed: true, State: audit.Done,
+	}
+}
+
+// settle makes a tenant and puts one of everything into it, through the store.
+func settle(t testing.TB, db *postgres.DB, slug string) *place {
+	t.Helper()
+	ctx := context.Background()
+	ten, user := postgrestest.Tenant(t, db, slug)
+	p := &place{id: ten.ID, slug: slug, user: user}
+	check(t, db.SetPasswordHash(ctx, p.id, user.ID, "hash of "+slug))
+	var err error
+	p.server, err = db.PutServer(ctx, p.id, registry.Server{Slug: "orders", Kind: "echo", Title: "Orders"})
+	check(t, err)
+	p.revision, _, err = db.Publish(ctx, p.id, revisionOf(p.server.ID, slug))
+	check(t, err)
+	check(t, db.PutRole(ctx, p.id, tenants.Role{Name: "member", Scopes: []tenants.Scope{{Server: p.server.ID, Name: "tool:say"}}}))
+
+	p.session = signin.Record{ID: tenants.RandomID("bs"), User: user.ID, Token: randomHash(), SignedInAt: began, LastSeenAt: began}
+	check(t, db.CreateSession(ctx, p.id, p.session, began.Add(-time.Hour)))
+
+	p.client = oauth.Client{
+		ID: tenants.RandomID("cl"), Kind: oauth.Registered, Name: "App", AuthMethod: "none", RedirectURIs: []string{"https://app.example/cb"},
+		GrantTypes: []string{"authorization_code"}, CreatedAt: began,
+	}
+	check(t, db.CreateOAuthClient(ctx, p.id, p.client))
+	p.pushed, p.ticket, p.code, p.refresh = randomHash(), randomHash(), randomHash(), randomHash()
+	check(t, db.PushRequest(ctx, p.id, oauth.Pushed{Handle: p.pushed, Client: p.client.ID, Parameters: "a=b", ExpiresAt: began.Add(time.Hour)}))
+	check(t, db.ShowRequest(ctx, p.id, oauth.Shown{Ticket: p.ticket, Client: p.client.ID, Session: p.session.ID, User: user.ID, Scopes: []string{"tool:say"}, ExpiresAt: began.Add(time.Hour)}))
+	issue := newIssue(p)
+	p.grant, p.code = issue.Grant, issue.Code.Hash
+	check(t, db.Issue(ctx, p.id, issue))
+	check(t, db.WithCode(ctx, p.id, p.code, func(oauth.Code, oauth.Grant) oauth.Turn {
+		return oauth.Turn{Use: began, Next: &oauth.RefreshToken{Hash: p.refresh, Grant: p.grant.ID, ExpiresAt: began.Add(time.Hour)}}
+	}))
+	p.key = tenants.RandomID("ky")
+	check(t, db.AddSigningKey(ctx, p.id, oauth.Key{ID: p.key, Public: make([]byte, 32), Sealed: []byte("sealed"), CreatedAt: began, SignsFrom: began}, func([]oauth.Key) bool { return true }))
+	check(t, db.InsertAudit(ctx, []audit.Event{event(p.id, began)}))
+	return p
+}
+
+func newIssue(p *place) oauth.Issue {
+	g := oauth.Grant{
+		ID: tenants.RandomID("gr"), Scopes: []string{"tool:say"}, CreatedAt: began,
+		ConsentKey: oauth.ConsentKey{User: p.user.ID, Client: p.client.ID, RedirectHost: "app.example", Server: p.server.ID},
+	}
+	return oauth.Issue{
+		Grant:   g,
+		Code:    oauth.Code{Hash: randomHash(), Grant: g.ID, RedirectURI: "https://app.example/cb", Challenge: "0123456789012345678901234567890123456789012", ExpiresAt: began.Add(time.Hour)},
+		Consent: &oauth.Consent{ConsentKey: g.ConsentKey, Scopes: g.Scopes, GivenAt: began},
+	}
+}

@@ -1,0 +1,493 @@
+package postgres_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"latchkey/internal/fault"
+	"latchkey/internal/oauth"
+	"latchkey/internal/postgres"
+	"latchkey/internal/postgres/postgrestest"
+	"latchkey/internal/registry"
+	"latchkey/internal/signin"
+	"latchkey/internal/tenants"
+)
+
+// notOneTenants lists the methods that are not about one tenant, so that a new
+// one has to be thought about.
+var notOneTenants = []string{
+	"Close", "Ping", "CheckSchema", "Endpoint", "Listen", "AcrossTenants", // of the database itself
+	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", // named exceptions
+	"AddAuditPartitions", "GrantKeys", "AddFirstGrantKey", // no tenant's rows
+}
+
+// access calls one method inside tenant t for what p has. It returns how much
+// it saw of what it asked for; changing something counts as seeing it.
+type access struct {
+	call func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (seen int, err error)
+	// creates: it makes what is not there. In a tenant without p's things it may
+	// succeed or refer to what does not exist.
+	creates bool
+	// silent: it sees nothing, and says so without an error.
+	silent bool
+}
+
+func sees(err error) (int, error) {
+	if err != nil {
+		return 0, err
+	}
+	return 1, nil
+}
+
+// accesses has every method of the store that is about one tenant.
+var accesses = map[string]access{
+	"UserByID": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		u, err := db.UserByID(ctx, t, p.user.ID)
+		return sees(errors.Join(err, of(t, u.Tenant)))
+	}},
+	"UserByEmail": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		u, err := db.UserByEmail(ctx, t, p.user.Email)
+		return sees(errors.Join(err, of(t, u.Tenant)))
+	}},
+	"Users": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		us, err := db.Users(ctx, t)
+		return len(us), err
+	}},
+	"PutUser": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.PutUser(ctx, t, p.user.Email, "Somebody else", []string{"member"})
+		return sees(err)
+	}},
+	"SetUserDisabled": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.SetUserDisabled(ctx, t, p.user.ID, true))
+	}},
+	"PasswordHash": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.PasswordHash(ctx, t, p.user.ID)
+		return sees(err)
+	}},
+	"SetPasswordHash": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.SetPasswordHash(ctx, t, p.user.ID, "another"))
+	}},
+	"Roles": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		rs, err := db.Roles(ctx, t)
+		return len(rs), err
+	}},
+	"PutRole": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.PutRole(ctx, t, tenants.Role{Name: "member", Scopes: []tenants.Scope{{Server: p.server.ID, Name: "tool:other"}}}))
+	}},
+	"DeleteRole": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.DeleteRole(ctx, t, "member"))
+	}},
+	"Access": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		a, err := db.Access(ctx, t, p.user.ID)
+		return len(a.Scopes), err
+	}},
+	"Server": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		s, err := db.Server(ctx, t, p.server.ID)
+		return sees(errors.Join(err, of(t, s.Tenant)))
+	}},
+	"Hosted": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		h, err := db.Hosted(ctx, t, p.server.Slug)
+		return sees(errors.Join(err, of(t, h.Server.Tenant), of(t, h.Revision.Tenant)))
+	}},
+	"HostedAll": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		hs, err := db.HostedAll(ctx, t)
+		return len(hs), err
+	}},
+	"Revision": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		r, err := db.Revision(ctx, t, p.revision.ID)
+		return sees(errors.Join(err, of(t, r.Tenant)))
+	}},
+	"Revisions": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		rs, err := db.Revisions(ctx, t, p.server.ID)
+		return len(rs), err
+	}},
+	"PutServer": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.PutServer(ctx, t, registry.Server{Slug: p.server.Slug, Kind: "echo", Title: "Another"})
+		return sees(err)
+	}},
+	"Publish": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, _, err := db.Publish(ctx, t, revisionOf(p.server.ID, "another"))
+		return sees(err)
+	}},
+	"DeleteServer": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.DeleteServer(ctx, t, p.server.ID))
+	}},
+	"AuditEvents": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		es, err := db.AuditEvents(ctx, t, began.Add(-time.Hour), 10)
+		return len(es), err
+	}},
+	"GrantActive": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		active, err := db.GrantActive(ctx, t, p.grant.ID)
+		if !active {
+			return 0, err
+		}
+		return 1, err
+	}},
+	"InTenant": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (n int, err error) {
+		err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+			return tx.QueryRow(ctx, `SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM servers) + (SELECT count(*) FROM audit_events)`).Scan(&n)
+		})
+		return n, err
+	}},
+	"CreateSession": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		s := signin.Record{ID: tenants.RandomID("bs"), User: p.user.ID, Token: randomHash(), SignedInAt: began, LastSeenAt: began}
+		return sees(db.CreateSession(ctx, t, s, began.Add(24*time.Hour))) // which drops all others of the tenant
+	}},
+	"SessionByToken": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, u, err := db.SessionByToken(ctx, t, p.session.Token)
+		return sees(errors.Join(err, of(t, u.Tenant)))
+	}},
+	"TouchSession": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.TouchSession(ctx, t, p.session.ID, began.Add(time.Hour))
+	}},
+	"DeleteSession": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.DeleteSession(ctx, t, p.session.ID)
+	}},
+	"DeleteSessionsOf": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.DeleteSessionsOf(ctx, t, p.user.ID)
+	}},
+	"OAuthClient": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.OAuthClient(ctx, t, p.client.ID)
+		return sees(err)
+	}},
+	"CreateOAuthClient": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		c := p.client
+		c.ID = tenants.RandomID("cl")
+		return sees(db.CreateOAuthClient(ctx, t, c))
+	}},
+	"UpdateOAuthClient": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		c := p.client
+		c.Name, c.RedirectURIs = "Evil", []string{"https://evil.example/"}
+		return sees(db.UpdateOAuthClient(ctx, t, c))
+	}},
+	"PutOAuthDocument": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		c := p.client
+		c.ID, c.Kind = "https://app.example/client.json", oauth.Document
+		return sees(db.PutOAuthDocument(ctx, t, c))
+	}},
+	"DeleteOAuthClient": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.DeleteOAuthClient(ctx, t, p.client.ID, began))
+	}},
+	"PushRequest": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.PushRequest(ctx, t, oauth.Pushed{Handle: randomHash(), Client: p.client.ID, Parameters: "x", ExpiresAt: began}))
+	}},
+	"PushedRequest": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.PushedRequest(ctx, t, p.pushed)
+		return sees(err)
+	}},
+	"ShowRequest": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.ShowRequest(ctx, t, oauth.Shown{Ticket: randomHash(), Client: p.client.ID, Session: "s", User: p.user.ID, Scopes: []string{"a"}, ExpiresAt: began}))
+	}},
+	"ShownRequest": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.ShownRequest(ctx, t, p.ticket)
+		return sees(err)
+	}},
+	"TakeShownRequest": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.TakeShownRequest(ctx, t, p.ticket))
+	}},
+	"Consent": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.Consent(ctx, t, p.grant.ConsentKey)
+		return sees(err)
+	}},
+	"Issue": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		i := newIssue(p)
+		i.Ticket = &p.ticket
+		return sees(db.Issue(ctx, t, i))
+	}},
+	"WithCode": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (n int, err error) {
+		err = db.WithCode(ctx, t, p.code, func(oauth.Code, oauth.Grant) oauth.Turn {
+			n++
+			return oauth.Turn{Revoke: "test", At: began}
+		})
+		return n, err
+	}},
+	"WithRefreshToken": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (n int, err error) {
+		err = db.WithRefreshToken(ctx, t, p.refresh, func(oauth.RefreshToken, oauth.Grant) oauth.Turn {
+			n++
+			return oauth.Turn{Use: began, Successor: []byte("x")}
+		})
+		return n, err
+	}},
+	"Grant": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.Grant(ctx, t, p.grant.ID)
+		return sees(err)
+	}},
+	"GrantOfRefreshToken": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, _, err := db.GrantOfRefreshToken(ctx, t, p.refresh)
+		return sees(err)
+	}},
+	"Grants": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		gs, err := db.Grants(ctx, t, p.user.ID, began, began.Add(-time.Hour))
+		return len(gs), err
+	}},
+	"RevokeGrant": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.RevokeGrant(ctx, t, p.grant.ID, "test", began))
+	}},
+	"NoteChallenge": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.NoteChallenge(ctx, t, p.grant.ID, began)
+	}},
+	"SigningKeys": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		ks, err := db.SigningKeys(ctx, t)
+		return len(ks), err
+	}},
+	"AddSigningKey": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		k := oauth.Key{ID: tenants.RandomID("ky"), Public: make([]byte, 32), Sealed: []byte("x"), CreatedAt: began, SignsFrom: began}
+		return sees(db.AddSigningKey(ctx, t, k, func([]oauth.Key) bool { return true }))
+	}},
+	"DeleteSigningKeys": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.DeleteSigningKeys(ctx, t, []string{p.key})
+	}},
+}
+
+// of is an error unless what was read belongs to the tenant that asked.
+func of(t, owner tenants.ID) error {
+	if owner != "" && owner != t {
+		return fmt.Errorf("tenant %s was shown what belongs to %s", t, owner)
+	}
+	return nil
+}
+
+func TestEveryMethodIsHeldToItsTenant(t *testing.T) {
+	typ := reflect.TypeFor[*postgres.DB]()
+	known := slices.Concat(notOneTenants, slices.Collect(maps.Keys(accesses)))
+	for m := range typ.Methods() {
+		tenanted := m.Type.NumIn() > 2 && m.Type.In(2) == reflect.TypeFor[tenants.ID]()
+		if tenanted != (accesses[m.Name].call != nil) || !slices.Contains(known, m.Name) {
+			t.Errorf("%s takes a tenant: %v; add it to accesses, or to notOneTenants with its reason", m.Name, tenanted)
+		}
+	}
+	for _, name := range known {
+		if _, ok := typ.MethodByName(name); !ok {
+			t.Errorf("%s is listed and not there", name)
+		}
+	}
+}
+
+// TestOtherTenantSeesAndChangesNothing calls every method in globex for what
+// acme has: first with a globex that has nothing, then with one that has rows
+// of the very same ids.
+func TestOtherTenantSeesAndChangesNothing(t *testing.T) {
+	urls := postgrestest.Database(t)
+	db := postgrestest.Open(t, urls.App)
+	root := connect(t, urls.Superuser)
+	acme := settle(t, db, "acme")
+	globex, err := db.PutTenant(t.Context(), "globex", "Globex")
+	check(t, err)
+	twins := newTwins(t, root)
+	before := twins.snapshot(acme.id)
+	for _, name := range slices.Sorted(maps.Keys(accesses)) {
+		a := accesses[name]
+		for _, same := range []bool{false, true} {
+			twins.empty(globex.ID)
+			what := name + " in an empty tenant"
+			if same {
+				twins.copy(acme.id, globex.ID)
+				what = name + " in a tenant with the same ids"
+			}
+			seen, err := a.call(t.Context(), db, globex.ID, acme)
+			switch {
+			case a.silent:
+				check(t, err)
+			case same && (err != nil || seen == 0):
+				t.Errorf("%s: its own was not found: %d, %v", what, seen, err)
+			case !same && a.creates && err != nil && !fault.HasCode(err, fault.NotFound):
+				t.Errorf("%s: %v", what, err)
+			case !same && !a.creates && (seen > 0 || err != nil && !fault.HasCode(err, fault.NotFound)):
+				t.Errorf("%s: saw %d of the other's, %v", what, seen, err)
+			}
+			if after := twins.snapshot(acme.id); after != before {
+				t.Fatalf("%s changed the other tenant's rows:\n%s\n%s", what, before, after)
+			}
+			for _, none := range []tenants.ID{"", "tn", globex.ID + "'", "*", globex.ID[:19] + "'", globex.ID[:19] + "\x00", tenants.ID(strings.ToUpper(string(globex.ID)))} {
+				if _, err := a.call(t.Context(), db, none, acme); err == nil {
+					t.Errorf("%s: the id %q was taken for a tenant's", name, none)
+				}
+			}
+		}
+	}
+}
+
+// twins copies a tenant's rows, ids and all, to another tenant.
+type twins struct {
+	t      *testing.T
+	root   *pgx.Conn
+	tables []string
+}
+
+func newTwins(t *testing.T, root *pgx.Conn) *twins {
+	exec(t, root, `SET session_replication_role = replica`) // no foreign keys, no triggers
+	return &twins{t, root, column[string](t, root, `
+		SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND a.attgenerated = ''
+		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1`)}
+}
+
+func (w *twins) empty(id tenants.ID) {
+	for _, table := range w.tables {
+		exec(w.t, w.root, `DELETE FROM `+table+` WHERE tenant_id = $1`, id)
+	}
+}
+
+func (w *twins) copy(from, to tenants.ID) {
+	for _, table := range w.tables {
+		columns := strings.Join(column[string](w.t, w.root, `SELECT quote_ident(column_name) FROM information_schema.columns WHERE table_name = $1 AND column_name <> 'tenant_id'`, table), ", ")
+		exec(w.t, w.root, `INSERT INTO `+table+` (tenant_id, `+columns+`) SELECT $2, `+columns+` FROM `+table+` WHERE tenant_id = $1`, from, to)
+		if n := column[int](w.t, w.root, `SELECT count(*) FROM `+table+` WHERE tenant_id = $1`, to)[0]; n == 0 {
+			w.t.Errorf("settle puts nothing into %s", table)
+		}
+	}
+}
+
+func (w *twins) snapshot(id tenants.ID) string {
+	all := map[string]json.RawMessage{}
+	for _, table := range w.tables {
+		rows := column[json.RawMessage](w.t, w.root, `SELECT coalesce(json_agg(to_jsonb(x) ORDER BY to_jsonb(x)), '[]') FROM `+table+` x WHERE tenant_id = $1`, id)
+		all[table] = rows[0]
+	}
+	b, err := json.Marshal(all)
+	check(w.t, err)
+	return string(b)
+}
+
+// single opens a database with one connection, so that each transaction gets
+// what the one before it left.
+func single(t *testing.T, url string) *postgres.DB {
+	t.Helper()
+	db, err := postgres.Open(t.Context(), postgres.Options{URL: url, MaxConns: 1})
+	check(t, err)
+	t.Cleanup(db.Close)
+	return db
+}
+
+func TestTenantDoesNotStayWithTheConnection(t *testing.T) {
+	urls := postgrestest.Database(t)
+	db := single(t, urls.App)
+	acme, globex := settle(t, db, "acme"), settle(t, db, "globex")
+
+	endings := map[string]func(){
+		"done": func() {
+			check(t, db.InTenant(t.Context(), acme.id, func(context.Context, pgx.Tx) error { return nil }))
+		},
+		"error": func() {
+			err := db.InTenant(t.Context(), acme.id, func(context.Context, pgx.Tx) error { return errors.New("failed") })
+			if err == nil || err.Error() != "failed" {
+				t.Error(err)
+			}
+		},
+		"failed statement": func() {
+			err := db.InTenant(t.Context(), acme.id, func(ctx context.Context, tx pgx.Tx) error { _, err := tx.Exec(ctx, `SELECT 1/0`); return err })
+			if err == nil {
+				t.Error("no error")
+			}
+		},
+		"panic": func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was swallowed")
+				}
+			}()
+			db.InTenant(t.Context(), acme.id, func(context.Context, pgx.Tx) error { panic("here") })
+		},
+		"cancelled": func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			err := db.InTenant(ctx, acme.id, func(ctx context.Context, tx pgx.Tx) error {
+				cancel()
+				_, err := tx.Exec(ctx, `SELECT pg_sleep(60)`)
+				return err
+			})
+			if !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		},
+		"across": func() {
+			check(t, db.AcrossTenants(t.Context(), "test", func(ctx context.Context, tx pgx.Tx) error {
+				var role string
+				var n int
+				err := tx.QueryRow(ctx, `SELECT current_user, (SELECT count(*) FROM tenants)`).Scan(&role, &n)
+				if role != "latchkey_across" || n != 2 {
+					t.Errorf("as %s, %d tenants", role, n)
+				}
+				return err
+			}))
+		},
+		"across, failed": func() {
+			db.AcrossTenants(t.Context(), "test", func(ctx context.Context, tx pgx.Tx) error { return errors.New("failed") })
+		},
+	}
+	for name, end := range endings {
+		t.Run(name, func(t *testing.T) {
+			end()
+			var role, setting string
+			var n int
+			check(t, postgres.AsPlatform(db)(t.Context(), func(ctx context.Context, tx pgx.Tx) error {
+				return tx.QueryRow(ctx, `SELECT current_user, coalesce(current_setting('latchkey.tenant', true), ''),
+					(SELECT count(*) FROM users) + (SELECT count(*) FROM tenants) + (SELECT count(*) FROM audit_events)`).Scan(&role, &setting, &n)
+			}))
+			if role != "latchkey_app" || setting != "" || n != 0 {
+				t.Errorf("the next transaction began as %s with tenant %q and saw %d rows", role, setting, n)
+			}
+			check(t, db.InTenant(t.Context(), globex.id, func(ctx context.Context, tx pgx.Tx) error {
+				var ids []string
+				err := tx.QueryRow(ctx, `SELECT array_agg(DISTINCT tenant_id) FROM (SELECT tenant_id FROM users UNION ALL SELECT tenant_id FROM audit_events UNION ALL SELECT tenant_id FROM tenants) x`).Scan(&ids)
+				if len(ids) != 1 || ids[0] != string(globex.id) {
+					t.Errorf("rows of %v", ids)
+				}
+				return err
+			}))
+		})
+	}
+}
+
+func TestRowsCannotBeMovedToAnotherTenant(t *testing.T) {
+	db := postgrestest.New(t)
+	acme, globex := settle(t, db, "acme"), settle(t, db, "globex")
+	for _, sql := range []string{
+		`UPDATE users SET tenant_id = $1`,
+		`INSERT INTO roles (tenant_id, name) VALUES ($1, 'stolen')`,
+		`INSERT INTO users (tenant_id, id, email, name) VALUES ($1, 'us222222222222222222', 'a@b', 'x')`,
+	} {
+		err := db.InTenant(t.Context(), acme.id, func(ctx context.Context, tx pgx.Tx) error { _, err := tx.Exec(ctx, sql, globex.id); return err })
+		if err == nil {
+			t.Errorf("%s worked", sql)
+		}
+	}
+	// A row that refers to another tenant's: the foreign keys hold the tenant.
+	_, _, err := db.Publish(t.Context(), acme.id, revisionOf(globex.server.ID, "x"))
+	wantCode(t, "publish on another's server", err, fault.NotFound)
+	wantCode(t, "role on another's server", db.PutRole(t.Context(), acme.id, tenants.Role{Name: "thief", Scopes: []tenants.Scope{{Server: globex.server.ID, Name: "tool:say"}}}), fault.NotFound)
+	wantCode(t, "session of another's person", db.CreateSession(t.Context(), acme.id, signin.Record{ID: tenants.RandomID("bs"), User: globex.user.ID, Token: randomHash(), SignedInAt: began, LastSeenAt: began}, time.Time{}), fault.NotFound)
+}
+
+// TestTenantsAtTheSameTime has many connections of one pool change tenants.
+func TestTenantsAtTheSameTime(t *testing.T) {
+	db := postgrestest.New(t)
+	places := []*place{settle(t, db, "acme"), settle(t, db, "globex"), settle(t, db, "initech")}
+	var wg sync.WaitGroup
+	for i := range 12 {
+		p := places[i%len(places)]
+		wg.Go(func() {
+			for range 40 {
+				ctx, cancel := context.WithCancel(context.Background())
+				us, err := db.Users(ctx, p.id)
+				if err != nil || len(us) != 1 || us[0].ID != p.user.ID {
+					t.Errorf("%v, %v", us, err)
+				}
+				cancel()
+				if ts, err := db.Tenants(context.Background()); err != nil || len(ts) != len(places) {
+					t.Errorf("%d tenants, %v", len(ts), err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
