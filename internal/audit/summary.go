@@ -23,6 +23,10 @@ var (
 	email       = regexp.MustCompile(`([\p{L}\p{N}._%+-])[\p{L}\p{N}._%+-]*@([\p{L}\p{N}.-]+\.\p{L}{2,})`)
 )
 
+// minSecret is the length of the shortest text that secretValue matches:
+// "bearer x".
+const minSecret = 8
+
 // Summarize turns a call's arguments into what an audit record may hold: the
 // keys, numbers and booleans as they are; strings shortened, with control
 // characters shown, addresses masked, and what looks like a secret withheld.
@@ -111,8 +115,12 @@ func printable(s string) string {
 	if n > 4*maxSummary {
 		s = cut(s, 4*maxSummary)
 	}
-	s = secretValue.ReplaceAllString(s, "[redacted]")
-	s = email.ReplaceAllString(s, "$1…@$2")
+	if len(s) >= minSecret {
+		s = secretValue.ReplaceAllString(s, "[redacted]")
+	}
+	if strings.Contains(s, "@") {
+		s = email.ReplaceAllString(s, "$1…@$2")
+	}
 	s = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
 			return '·'
