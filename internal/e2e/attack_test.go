@@ -266,7 +266,7 @@ func TestForgedTokensRefused(t *testing.T) {
 		"signature altered":               string(flipped),
 		"expired":                         sign(key, header, change(claims, "exp", now-61)),
 		"no expiry":                       sign(key, header, change(claims, "exp", nil)),
-		"not yet valid":                   sign(key, header, change(claims, "nbf", now+3600)),
+		"from the future":                 sign(key, header, change(claims, "iat", now+3600, "exp", now+4000)),
 		"issuer of another tenant":        sign(key, header, change(claims, "iss", p.Tenants["globex"])),
 		"audience with a slash":           sign(key, header, change(claims, "aud", p.Resource("acme", "orders")+"/")),
 		"audience by prefix":              sign(key, header, change(claims, "aud", p.Tenants["acme"])),

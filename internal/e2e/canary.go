@@ -126,9 +126,10 @@ func (p *Platform) logVault() error {
 type Secrets map[string]string
 
 func (s Secrets) add(value, what string) {
-	if len(value) >= 12 { // shorter ones would be found anywhere
-		s[value] = what
+	if len(value) < 12 || s[value] != "" { // shorter ones would be found anywhere
+		return
 	}
+	s[value] = what
 }
 
 // Issued collects every secret that Vault took in or gave out, and those that
