@@ -108,13 +108,11 @@ func (db *DB) asPlatform(ctx context.Context, fn func(ctx context.Context, tx pg
 }
 
 func (db *DB) begin(ctx context.Context, query string, fn func(ctx context.Context, tx pgx.Tx) error) error {
-	beginCtx, cancel := context.WithTimeout(ctx, beginTimeout)
-	tx, err := db.pool.BeginTx(beginCtx, pgx.TxOptions{BeginQuery: query})
-	cancel()
+	tx, err := db.open(ctx, query)
 	if err != nil {
 		return away(err)
 	}
-	ctx, cancel = context.WithTimeout(ctx, transactionTimeout)
+	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
 	defer cancel()
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -125,6 +123,20 @@ func (db *DB) begin(ctx context.Context, query string, fn func(ctx context.Conte
 		return translate(err)
 	}
 	return translate(tx.Commit(ctx)) // deferred constraints speak here
+}
+
+// open begins. Where a pooled connection proves dead, so are the others: the
+// server was started anew. Nothing has happened yet, so it asks once more.
+func (db *DB) open(ctx context.Context, query string) (pgx.Tx, error) {
+	ctx, cancel := context.WithTimeout(ctx, beginTimeout)
+	defer cancel()
+	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: query})
+	var unreachable *pgconn.ConnectError
+	if err != nil && ctx.Err() == nil && !errors.As(err, &unreachable) && fault.HasCode(away(err), fault.StoreAway) {
+		db.pool.Reset()
+		return db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: query})
+	}
+	return tx, err
 }
 
 // translate gives errors of the server and of the network their codes.

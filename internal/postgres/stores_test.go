@@ -1,0 +1,35 @@
+package postgres_test
+
+import (
+	"testing"
+
+	"latchkey/internal/postgres/postgrestest"
+	"latchkey/internal/registry"
+	"latchkey/internal/registry/registrytest"
+	"latchkey/internal/tenants"
+	"latchkey/internal/tenants/tenantstest"
+)
+
+// The suite of oauth.Store runs in internal/oauth/oauthtest.
+
+func TestTenantsStore(t *testing.T) {
+	tenantstest.Run(t, func(t *testing.T) tenantstest.Fixture {
+		db := postgrestest.New(t)
+		return tenantstest.Fixture{Store: db, AddServer: func(t *testing.T, id tenants.ID) tenants.ServerID {
+			s, err := db.PutServer(t.Context(), id, registry.Server{Slug: tenants.RandomID("sv"), Kind: "echo", Title: "T"})
+			check(t, err)
+			return s.ID
+		}}
+	})
+}
+
+func TestRegistryStore(t *testing.T) {
+	registrytest.Run(t, func(t *testing.T) registrytest.Fixture {
+		db := postgrestest.New(t)
+		return registrytest.Fixture{Store: db, AddTenant: func(t *testing.T) tenants.ID {
+			ten, err := db.PutTenant(t.Context(), tenants.RandomID("tt"), "T")
+			check(t, err)
+			return ten.ID
+		}}
+	})
+}
