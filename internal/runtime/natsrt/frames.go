@@ -11,7 +11,10 @@ import (
 	"unicode/utf8"
 
 	"latchkey/internal/fault"
+	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
+	"latchkey/internal/secret"
+	"latchkey/internal/tenants"
 )
 
 // Frames are one byte of kind and a few fixed fields, then JSON where there is
@@ -19,29 +22,49 @@ import (
 
 var errFrame = errors.New("malformed frame")
 
-// request is what a worker gets on call.<pool>.
+// request is what a worker gets on call.<pool>. As JSON it took a third of what
+// a small call costs a worker. A length (a uvarint) stands before each text.
 //
-//	version(1) flags(1) accept-by in unix ms(8) call as JSON
+//	version(1) flags(1) accept-by in unix ms(8)
+//	the texts of encodeRequest, deadline in unix µs(varint), number of roles(uvarint) roles
+//	input as JSON, to the end
 const (
-	wireVersion    = 1
+	wireVersion    = 2
 	requestHeader  = 10
 	flagRepeatable = 1 // read-only or idempotent
+	maxRoles       = 1000
 )
 
 func encodeRequest(c *runtime.Call, repeatable bool) ([]byte, error) {
-	body, err := json.Marshal(c)
-	if err != nil {
-		return nil, fmt.Errorf("encode call: %w", err)
+	texts := [...]string{
+		c.ID, string(c.Tenant), string(c.Server), string(c.Revision), c.OpenHash, string(c.Op), c.Name, string(c.Access),
+		string(c.Caller.User), c.Caller.Email, c.Caller.Name, c.Caller.Client, c.IdempotencyKey, c.Traceparent, c.Grant.Reveal(),
 	}
-	if len(body) > maxCallSize {
-		return nil, fault.New(fault.InvalidArguments, "The arguments are too large: a call may have 1 MB. Send less at a time.")
+	if len(c.Caller.Roles) > maxRoles {
+		return nil, fault.New(fault.InvalidRequest, "The caller has more than %d roles.", maxRoles)
 	}
-	b := make([]byte, requestHeader, requestHeader+len(body))
+	size := requestHeader + len(c.Input) + 64
+	for _, s := range texts {
+		size += len(s) + 2
+	}
+	b := make([]byte, requestHeader, size)
 	b[0] = wireVersion
 	if repeatable {
 		b[1] = flagRepeatable
 	}
-	return append(b, body...), nil
+	for _, s := range texts {
+		b = appendPart(b, s)
+	}
+	b = binary.AppendVarint(b, c.Deadline.UnixMicro())
+	b = binary.AppendUvarint(b, uint64(len(c.Caller.Roles)))
+	for _, r := range c.Caller.Roles {
+		b = appendPart(b, r)
+	}
+	b = append(b, c.Input...)
+	if len(b) > requestHeader+maxCallSize {
+		return nil, fault.New(fault.InvalidArguments, "The arguments are too large: a call may have 1 MB. Send less at a time.")
+	}
+	return b, nil
 }
 
 func setAcceptBy(req []byte, t time.Time) {
@@ -68,8 +91,27 @@ func decodeRequest(b []byte) (request, error) {
 		return r, errFrame
 	}
 	r.acceptBy = time.UnixMilli(int64(ms))
-	if err := json.Unmarshal(b[requestHeader:], &r.call); err != nil {
-		return r, fmt.Errorf("%w: %w", errFrame, err)
+	p := &parts{rest: b[requestHeader:]}
+	r.call = runtime.Call{ // in the order of encodeRequest
+		ID: p.text(), Tenant: tenants.ID(p.text()), Server: registry.ServerID(p.text()), Revision: registry.RevisionID(p.text()),
+		OpenHash: p.text(), Op: runtime.Op(p.text()), Name: p.text(), Access: registry.Access(p.text()),
+		Caller:         runtime.Caller{User: tenants.UserID(p.text()), Email: p.text(), Name: p.text(), Client: p.text()},
+		IdempotencyKey: p.text(), Traceparent: p.text(), Grant: secret.Text(p.text()), Deadline: time.UnixMicro(p.varint()),
+	}
+	n := p.uvarint()
+	if p.bad || n > maxRoles {
+		return r, errFrame
+	}
+	for range n {
+		r.call.Caller.Roles = append(r.call.Caller.Roles, p.text())
+	}
+	if p.bad {
+		return r, errFrame
+	}
+	if len(p.rest) > 0 {
+		if r.call.Input = json.RawMessage(p.rest); !json.Valid(r.call.Input) {
+			return r, errFrame
+		}
 	}
 	return r, nil
 }

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
 	"latchkey/internal/fault"
+	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 )
 
@@ -80,14 +82,24 @@ func TestReplyAddressIsOnlyAnInbox(t *testing.T) {
 
 func TestRequestComesThrough(t *testing.T) {
 	at := time.UnixMilli(1_800_000_000_123)
-	raw, err := encodeRequest(&runtime.Call{ID: "c1", Grant: "g", Input: []byte(`{"a":1}`), Deadline: at}, true)
+	c := runtime.Call{
+		ID: "c1", Tenant: "tn", Server: "sv", Revision: "rv", OpenHash: "h", Op: runtime.CallTool, Name: "näme", Access: registry.ReadAccess,
+		Caller:         runtime.Caller{User: "us", Email: "a@b", Name: "A B", Client: "cl", Roles: []string{"r1", "", "r3"}},
+		IdempotencyKey: "k", Traceparent: "t", Grant: "g", Input: []byte(`{"a":1}`), Deadline: at,
+	}
+	raw, err := encodeRequest(&c, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	setAcceptBy(raw, at)
 	r, err := decodeRequest(raw)
-	if err != nil || !r.repeatable || !r.acceptBy.Equal(at) || r.call.ID != "c1" || r.call.Grant.Reveal() != "g" || !r.call.Deadline.Equal(at) {
+	if err != nil || !r.repeatable || !r.acceptBy.Equal(at) || !reflect.DeepEqual(r.call, c) {
 		t.Errorf("%+v, %v", r, err)
+	}
+	for n := range raw { // the input is the last part, and no prefix of it is JSON
+		if _, err := decodeRequest(raw[:n]); err == nil && n != len(raw)-len(c.Input) {
+			t.Errorf("the first %d bytes were taken", n)
+		}
 	}
 	if _, err := encodeRequest(&runtime.Call{Input: []byte(`"` + strings.Repeat("x", maxCallSize) + `"`)}, true); !fault.HasCode(err, fault.InvalidArguments) {
 		t.Errorf("too large a call: %v", err)
@@ -161,8 +173,15 @@ func FuzzDecodeRequest(f *testing.F) {
 	}
 	f.Add(raw, "_R.edge."+newToken())
 	f.Fuzz(func(t *testing.T, raw []byte, reply string) {
-		if r, err := decodeRequest(raw); err == nil && len(raw) < requestHeader {
-			t.Fatalf("%+v", r)
+		if r, err := decodeRequest(raw); err == nil {
+			again, err := encodeRequest(&r.call, r.repeatable)
+			if err != nil {
+				return // lengths may be written longer than they need be
+			}
+			setAcceptBy(again, r.acceptBy)
+			if back, err := decodeRequest(again); err != nil || !reflect.DeepEqual(back, r) {
+				t.Fatalf("%+v comes back as %+v, %v", r, back, err)
+			}
 		}
 		if a, err := parseReply(reply); err == nil && a.edge+"."+a.token != reply {
 			t.Fatalf("%q answers to %q", reply, a.edge+"."+a.token)

@@ -191,6 +191,18 @@ func (p *parts) uvarint() uint64 {
 	return v
 }
 
+func (p *parts) varint() int64 {
+	v, n := binary.Varint(p.rest)
+	if n <= 0 {
+		p.bad, p.rest = true, nil
+		return 0
+	}
+	p.rest = p.rest[n:]
+	return v
+}
+
+func (p *parts) text() string { return string(p.next(len(p.rest))) }
+
 func (p *parts) next(limit int) []byte {
 	n := p.uvarint()
 	if n > uint64(limit) || n > uint64(len(p.rest)) {
