@@ -6,6 +6,7 @@ import (
 
 	"latchkey/internal/fault"
 	"latchkey/internal/runtime"
+	"latchkey/internal/secret"
 	"latchkey/internal/vault"
 )
 
@@ -19,10 +20,7 @@ func (g *Gateway) dispatch(ctx context.Context, c *call) (*runtime.Result, error
 	h := c.ex.hosted
 	opening := OpeningOf(h.Server, c.revision)
 	hash := g.servers.openHash(h, c.revision)
-	grant, err := g.cfg.Signer.Sign(vault.Grant{
-		Tenant: c.ex.tenant.ID, Server: h.Server.ID, Revision: c.revision.ID, Tool: c.name,
-		Access: c.risk.Access(), User: c.ex.principal.User, CallID: c.id, OpenHash: hash, Deadline: deadline,
-	})
+	grant, err := g.grant(c, hash, deadline)
 	if err != nil {
 		return nil, err
 	}
@@ -36,6 +34,21 @@ func (g *Gateway) dispatch(ctx context.Context, c *call) (*runtime.Result, error
 		return nil, explain(c, err)
 	}
 	return c.outcome.Result, nil
+}
+
+// grant signs what the worker gets the call's credential for. A server without
+// a connection has none at Vault, so that a grant could only be stolen: its
+// calls carry none, and a worker that asks for a credential all the same is
+// refused.
+func (g *Gateway) grant(c *call, openHash string, deadline time.Time) (secret.Text, error) {
+	s := c.ex.hosted.Server
+	if c := string(s.Connection); (c == "" || c == "{}") && !s.PerUser {
+		return "", nil
+	}
+	return g.cfg.Signer.Sign(vault.Grant{
+		Tenant: c.ex.tenant.ID, Server: s.ID, Revision: c.revision.ID, Tool: c.name,
+		Access: c.risk.Access(), User: c.ex.principal.User, CallID: c.id, OpenHash: openHash, Deadline: deadline,
+	})
 }
 
 // explain makes an unclear end of a call with effects say so.

@@ -731,3 +731,19 @@ func FuzzArguments(f *testing.F) {
 		}
 	})
 }
+
+// What could only be stolen is not made.
+func TestOnlyServersWithAConnectionHaveGrants(t *testing.T) {
+	for _, c := range []struct {
+		connection string
+		perUser    bool
+		want       secret.Text
+	}{{"", false, ""}, {"{}", false, ""}, {"{}", true, "grant"}, {`{"host":"db"}`, false, "grant"}} {
+		w := newWorld(t)
+		w.hosted.Server.Connection, w.hosted.Server.PerUser = json.RawMessage(c.connection), c.perUser
+		w.call(w.token(ann, "read"), "look", `{}`)
+		if len(w.dispatched) != 1 || w.dispatched[0].Grant != c.want {
+			t.Errorf("%+v: dispatched %+v", c, w.dispatched)
+		}
+	}
+}
