@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 
@@ -23,9 +24,13 @@ func observeCall(log *slog.Logger) func(mcpgateway.Observation) {
 	return func(o mcpgateway.Observation) {
 		e := o.Event
 		callSeconds.WithLabelValues(e.Method, string(e.State), e.Category).Observe(e.Latency.Seconds())
-		log.Info("call", "call", e.CallID, "tenant", e.Tenant, "server", e.Server, "method", e.Method, "tool", e.Tool,
-			"user", e.User, "client", e.Client, "outcome", e.State, "code", e.Code, "ms", float64(e.Latency.Microseconds())/1000,
-			"worker", e.Worker, "trace", e.TraceID)
+		// Attributes of the types that slog writes without reflection: this is
+		// in the way of every call.
+		log.LogAttrs(context.Background(), slog.LevelInfo, "call",
+			slog.String("call", e.CallID), slog.String("tenant", string(e.Tenant)), slog.String("server", e.Server),
+			slog.String("method", e.Method), slog.String("tool", e.Tool), slog.String("user", string(e.User)), slog.String("client", e.Client),
+			slog.String("outcome", string(e.State)), slog.String("code", e.Code), slog.Float64("ms", float64(e.Latency.Microseconds())/1000),
+			slog.String("worker", e.Worker), slog.String("trace", e.TraceID))
 	}
 }
 
