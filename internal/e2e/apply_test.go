@@ -28,7 +28,7 @@ func platform(t *testing.T, env []string, args ...string) ran {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(Binaries(t), "platform"), args...)
-	cmd.Dir, cmd.Env = testenv.RepoRoot(t), append([]string{"PATH=/usr/bin:/bin"}, env...)
+	cmd.Dir, cmd.Env = testenv.RepoRoot(t), append([]string{"PATH=/usr/bin:/bin", noRaceSleep}, env...)
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	err := cmd.Run()
@@ -65,7 +65,9 @@ func (p *Platform) environment(t *testing.T) []string {
 // Apply applies a tenant file.
 func (p *Platform) Apply(t *testing.T, text string, args ...string) ran {
 	t.Helper()
-	return platform(t, p.environment(t), append([]string{"apply", "-f", writeFile(t, "tenant.yaml", text)}, args...)...)
+	got := platform(t, p.environment(t), append([]string{"apply", "-f", writeFile(t, "tenant.yaml", text)}, args...)...)
+	p.seen.add(got.out + got.err)
+	return got
 }
 
 func small(slug string, tools ...string) string {

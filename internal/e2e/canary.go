@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,7 +19,7 @@ import (
 	"time"
 )
 
-// transcript keeps what was answered over HTTP.
+// transcript keeps what users saw: answers over HTTP, and what commands printed.
 type transcript struct {
 	mu      sync.Mutex
 	answers [][]byte
@@ -71,6 +72,13 @@ func (r *recorded) Close() error {
 		}
 	})
 	return r.ReadCloser.Close()
+}
+
+// add keeps something else that a user saw.
+func (k *transcript) add(text string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.answers = append(k.answers, []byte(text))
 }
 
 func (k *transcript) all() [][]byte {
@@ -252,9 +260,8 @@ func (p *Platform) leaks() error {
 	}
 	var errs []error
 	for _, a := range p.seen.all() {
-		errs = append(errs, s.In("an answer", a))
+		errs = append(errs, s.In("an answer or a command's output", a))
 	}
-	// The ready screen shows passwords of people, as it is meant to.
 	logs := []string{p.Path("platform.log"), p.Path("worker.log"), p.Path("vault/vault.log"), p.Path("postgres/postgres.log")}
 	for _, log := range logs {
 		b, err := os.ReadFile(log)
@@ -264,6 +271,11 @@ func (p *Platform) leaks() error {
 		}
 		errs = append(errs, s.In(filepath.Base(log), b))
 	}
+	// The ready screen shows the passwords of people, as it is meant to.
+	shown := maps.Clone(s)
+	maps.DeleteFunc(shown, func(_, what string) bool { return strings.HasPrefix(what, "the password of ") })
+	screen, err := os.ReadFile(p.screen)
+	errs = append(errs, err, shown.In("the ready screen", screen))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	records, err := p.Audit(ctx, time.Time{})
