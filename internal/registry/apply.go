@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -43,25 +44,23 @@ func (a *Applier) Apply(ctx context.Context, f *File) (done []Applied, err error
 	if err != nil {
 		return nil, err
 	}
-	ids := map[string]ServerID{}
-	scopes := map[ServerID][]string{}
-	existing, err := a.Registry.HostedAll(ctx, t.ID)
+	all, err := a.Registry.HostedAll(ctx, t.ID)
 	if err != nil {
 		return nil, err
 	}
-	for _, h := range existing {
-		ids[h.Server.Slug], scopes[h.Server.ID] = h.Server.ID, h.Revision.Definition.Scopes()
+	hosted := map[string]Hosted{}
+	for _, h := range all {
+		hosted[h.Server.Slug] = h
 	}
 	for _, s := range f.Servers {
-		_, known := ids[s.Server.Slug]
-		server, line, err := a.server(ctx, t.ID, s, known)
+		h, line, err := a.server(ctx, t.ID, s, hosted[s.Server.Slug])
 		if err != nil {
 			return done, fmt.Errorf("server %s: %w", s.Server.Slug, err)
 		}
-		ids[s.Server.Slug], scopes[server] = server, s.Definition.Scopes()
+		hosted[s.Server.Slug] = h
 		done = append(done, line)
 	}
-	lines, err := a.roles(ctx, t.ID, f, ids, scopes)
+	lines, err := a.roles(ctx, t.ID, f, hosted)
 	done = append(done, lines...)
 	if err != nil {
 		return done, err
@@ -70,36 +69,42 @@ func (a *Applier) Apply(ctx context.Context, f *File) (done []Applied, err error
 	return append(done, lines...), err
 }
 
-func (a *Applier) server(ctx context.Context, t tenants.ID, s FileServer, known bool) (ServerID, Applied, error) {
-	line := Applied{Verb: "unchanged", What: "server " + s.Server.Slug}
+// server brings one server to what is declared; before is what was served of
+// it, if anything.
+func (a *Applier) server(ctx context.Context, t tenants.ID, s FileServer, before Hosted) (h Hosted, line Applied, err error) {
 	server, err := a.Registry.PutServer(ctx, t, s.Server)
 	if err != nil {
-		return "", line, err
+		return h, line, err
 	}
 	// Credentials first: a published server whose calls cannot get any would
 	// be served.
 	if err := a.Provisioner.Provision(ctx, t, server, s.Secrets); err != nil {
-		return "", line, err
+		return h, line, err
 	}
 	rev, err := NewRevision(server, s.Spec, s.Definition, a.Actor)
 	if err != nil {
-		return "", line, err
+		return h, line, err
 	}
 	rev, published, err := a.Registry.Publish(ctx, t, rev)
 	if err != nil {
-		return "", line, err
+		return h, line, err
 	}
-	if published {
+	line = Applied{
+		Verb: "unchanged", What: "server " + s.Server.Slug,
+		Note: fmt.Sprintf("revision %d, %d tools", rev.Number, len(rev.Definition.Tools)),
+	}
+	switch {
+	case published && before.Server.ID == "":
+		line.Verb = "created"
+	case published:
 		line.Verb = "published"
-		if !known {
-			line.Verb = "created"
-		}
+	case before.Server.ID != "" && !before.Server.UpdatedAt.Equal(server.UpdatedAt):
+		line.Verb = "updated" // its connection, say: what it offers is the same
 	}
-	line.Note = fmt.Sprintf("revision %d, %d tools", rev.Number, len(rev.Definition.Tools))
-	return server.ID, line, nil
+	return Hosted{Server: server, Revision: rev}, line, nil
 }
 
-func (a *Applier) roles(ctx context.Context, t tenants.ID, f *File, ids map[string]ServerID, scopes map[ServerID][]string) (done []Applied, err error) {
+func (a *Applier) roles(ctx context.Context, t tenants.ID, f *File, hosted map[string]Hosted) (done []Applied, err error) {
 	before, err := a.Tenants.Roles(ctx, t)
 	if err != nil {
 		return nil, err
@@ -107,13 +112,16 @@ func (a *Applier) roles(ctx context.Context, t tenants.ID, f *File, ids map[stri
 	for _, r := range f.Roles {
 		want := tenants.Role{Name: r.Name, Description: r.Description}
 		for _, s := range r.Scopes {
-			id, ok := ids[s.Server]
-			if !ok || !slices.Contains(scopes[id], s.Scope) {
+			h, ok := hosted[s.Server]
+			if !ok || !slices.Contains(h.Revision.Definition.Scopes(), s.Scope) {
 				return done, &Problems{File: f.Name, List: []Problem{ProblemAt(s.node, s.path, fmt.Sprintf("there is no scope %q on a server %q", s.Scope, s.Server), "publish the server first, or correct the name")}}
 			}
-			want.Scopes = append(want.Scopes, tenants.Scope{Server: id, Name: s.Scope})
+			want.Scopes = append(want.Scopes, tenants.Scope{Server: h.Server.ID, Name: s.Scope})
 		}
-		sortScopes(want.Scopes)
+		slices.SortFunc(want.Scopes, func(a, b tenants.Scope) int {
+			return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Name, b.Name))
+		})
+		want.Scopes = slices.Compact(want.Scopes)
 		line := Applied{Verb: "created", What: "role " + r.Name, Note: fmt.Sprintf("%d scopes", len(want.Scopes))}
 		if i := slices.IndexFunc(before, func(b tenants.Role) bool { return b.Name == r.Name }); i >= 0 {
 			line.Verb = "updated"
@@ -131,25 +139,11 @@ func (a *Applier) roles(ctx context.Context, t tenants.ID, f *File, ids map[stri
 	return done, nil
 }
 
-func sortScopes(s []tenants.Scope) {
-	slices.SortFunc(s, func(a, b tenants.Scope) int {
-		if a.Server != b.Server {
-			if a.Server < b.Server {
-				return -1
-			}
-			return 1
-		}
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
-}
-
 func (a *Applier) members(ctx context.Context, t tenants.ID, f *File) (done []Applied, err error) {
 	for _, m := range f.Members {
 		roles := slices.Clone(m.Roles)
 		slices.Sort(roles)
+		roles = slices.Compact(roles)
 		line := Applied{Verb: "created", What: "member " + m.Email}
 		u, err := a.Tenants.UserByEmail(ctx, t, m.Email)
 		switch {
@@ -189,8 +183,10 @@ func NewRevision(s Server, spec json.RawMessage, def Definition, actor string) (
 	return r, err
 }
 
-// seal gives each tool, resource and prompt its scope and its hash.
+// seal gives each tool, resource and prompt its scope and its hash. What the
+// definition was copied from stays as it is.
 func (d *Definition) seal() (err error) {
+	d.Tools, d.Resources, d.Prompts = slices.Clone(d.Tools), slices.Clone(d.Resources), slices.Clone(d.Prompts)
 	for i := range d.Tools {
 		t := &d.Tools[i]
 		t.Hash = ""

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,7 +68,10 @@ type Kinds interface {
 // `{file: PATH}`. Secrets are written only so.
 type Resolve func(from, name string) (string, error)
 
-const maxFile = 4 << 20
+const (
+	maxFile     = 4 << 20
+	maxProblems = 100 // that are told at once
+)
 
 // ParseFile reads a tenant file and checks all of it. The error is *Problems,
 // with every wrong place by line and what to write instead.
@@ -84,14 +88,24 @@ func ParseFile(name string, data []byte, kinds Kinds, resolve Resolve) (*File, e
 		}
 		return fail(yamlProblem(err))
 	}
-	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return fail(Problem{Reason: "the file holds more than one document", Fix: "remove what follows `---`, or make it a file of its own"})
+	var second yaml.Node
+	if err := d.Decode(&second); !errors.Is(err, io.EOF) {
+		return fail(ProblemAt(&second, "", "the file holds more than one document", "remove what follows `---`, or make it a file of its own"))
+	}
+	plain, bad := writeOut(&doc)
+	if bad != nil {
+		return fail(*bad)
 	}
 	p := &parser{kinds: kinds, resolve: resolve}
-	f := p.file(&doc)
+	f := p.file(plain)
 	f.Name = name
 	if len(p.Problems) > 0 {
-		slices.SortStableFunc(p.Problems, func(a, b Problem) int { return a.Line - b.Line })
+		slices.SortStableFunc(p.Problems, func(a, b Problem) int {
+			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		})
+		if more := len(p.Problems) - maxProblems; more > 0 {
+			p.Problems = append(p.Problems[:maxProblems], Problem{Reason: fmt.Sprintf("and %d more", more)})
+		}
 		return fail(p.Problems...)
 	}
 	return f, nil
@@ -120,9 +134,8 @@ type parser struct {
 func (p *parser) file(doc *yaml.Node) *File {
 	o := p.Object(doc, "", "tenant", "name", "servers", "roles", "members")
 	f := &File{Tenant: o.Needed("tenant", "write `tenant: <slug>`"), Title: o.Needed("name", "write the company's name")}
-	if o.Has("tenant") {
-		p.slug(o, "tenant", f.Tenant)
-	}
+	p.slug(o, "tenant", f.Tenant)
+	o.atMost("name", 200)
 	o.List("servers", func(n *yaml.Node, path string) {
 		if s, ok := p.server(n, path); ok {
 			f.Servers = append(f.Servers, s)
@@ -138,7 +151,15 @@ func (p *parser) file(doc *yaml.Node) *File {
 	p.Entries(o.Value("roles"), "roles", func(key, value *yaml.Node, path string) {
 		f.Roles = append(f.Roles, p.role(key, value, path))
 	})
-	o.List("members", func(n *yaml.Node, path string) { f.Members = append(f.Members, p.member(n, path)) })
+	seen = map[string]bool{}
+	o.List("members", func(n *yaml.Node, path string) {
+		m := p.member(n, path)
+		if seen[strings.ToLower(m.Email)] && m.Email != "" {
+			p.Problem(n, path, fmt.Sprintf("%s is declared twice", m.Email), "remove one of them")
+		}
+		seen[strings.ToLower(m.Email)] = true
+		f.Members = append(f.Members, m)
+	})
 	p.crossCheck(f)
 	return f
 }
@@ -165,12 +186,8 @@ func (p *parser) server(n *yaml.Node, path string) (s FileServer, ok bool) {
 	}
 	p.slug(o, "slug", s.Server.Slug)
 	p.slug(o, "pool", s.Server.Pool)
-	if len(s.Server.Title) > 200 {
-		o.Bad("title", "is longer than 200 bytes", "shorten it")
-	}
-	if len(s.Server.Description) > 4000 {
-		o.Bad("description", "is longer than 4000 bytes", "shorten it")
-	}
+	o.atMost("title", 200)
+	o.atMost("description", 4000)
 	if !slices.Contains(p.kinds.Names(), s.Server.Kind) {
 		if s.Server.Kind != "" {
 			o.Bad("kind", fmt.Sprintf("%q is not a kind of server", s.Server.Kind), "write one of "+strings.Join(p.kinds.Names(), ", "))
@@ -180,8 +197,9 @@ func (p *parser) server(n *yaml.Node, path string) (s FileServer, ok bool) {
 	var problems []Problem
 	s.Spec, s.Definition, problems = p.kinds.CheckSpec(s.Server.Kind, o.Value("spec"))
 	p.adopt(o, "spec", problems)
+	unresolved := len(p.Problems)
 	p.resolveReferences(o.Value("connection"), o.At("connection"))
-	if len(p.Problems) == before {
+	if len(p.Problems) == unresolved {
 		s.Server.Connection, s.Secrets, problems = p.kinds.CheckConnection(s.Server.Kind, o.Value("connection"))
 		p.adopt(o, "connection", problems)
 		var common struct {
@@ -200,7 +218,7 @@ func (p *parser) server(n *yaml.Node, path string) (s FileServer, ok bool) {
 func (p *parser) adopt(o Object, key string, problems []Problem) {
 	for _, q := range problems {
 		switch {
-		case q.Path == "":
+		case q.Path == "" || q.Path == key:
 			q.Path = o.At(key)
 		case !strings.HasPrefix(q.Path, o.At(key)):
 			q.Path = o.At(key) + "." + strings.TrimPrefix(q.Path, key+".")
@@ -253,13 +271,19 @@ func (p *parser) role(key, value *yaml.Node, path string) FileRole {
 	}
 	o := p.Object(value, path, "description", "scopes")
 	r.Description = o.Text("description")
+	o.atMost("description", 1000)
 	p.Entries(o.Value("scopes"), path+".scopes", func(server, list *yaml.Node, path string) {
 		if list.Kind != yaml.SequenceNode {
 			p.Problem(list, path, "must be a list of scopes", "write "+server.Value+": [scope, …]")
 			return
 		}
 		for i, n := range list.Content {
-			r.Scopes = append(r.Scopes, FileScope{server.Value, n.Value, n, fmt.Sprintf("%s[%d]", path, i)})
+			at := fmt.Sprintf("%s[%d]", path, i)
+			if n.Kind != yaml.ScalarNode || isNull(n) {
+				p.Problem(n, at, "must be a scope", "write one text for each entry")
+				continue
+			}
+			r.Scopes = append(r.Scopes, FileScope{server.Value, n.Value, n, at})
 		}
 	})
 	return r
@@ -268,7 +292,8 @@ func (p *parser) role(key, value *yaml.Node, path string) FileRole {
 func (p *parser) member(n *yaml.Node, path string) FileMember {
 	o := p.Object(n, path, "email", "name", "roles")
 	m := FileMember{Email: o.Needed("email", "write the address they sign in with"), Name: o.Text("name"), Roles: o.Texts("roles")}
-	if a, err := mail.ParseAddress(m.Email); m.Email != "" && (err != nil || a.Address != m.Email) {
+	o.atMost("name", 200)
+	if a, err := mail.ParseAddress(m.Email); m.Email != "" && (err != nil || a.Address != m.Email || len(m.Email) > 254) {
 		o.Bad("email", "is not an e-mail address", "write one such as dana@example.com")
 	}
 	if m.Name == "" {
@@ -280,15 +305,21 @@ func (p *parser) member(n *yaml.Node, path string) FileMember {
 // crossCheck finds scopes and roles that the file refers to and does not have.
 // A scope of a server that the file does not declare is checked when applied.
 func (p *parser) crossCheck(f *File) {
-	defined := map[string]*Definition{}
+	scopes := map[string][]string{}
 	for i := range f.Servers {
-		defined[f.Servers[i].Server.Slug] = &f.Servers[i].Definition
+		scopes[f.Servers[i].Server.Slug] = f.Servers[i].Definition.Scopes()
 	}
 	for _, r := range f.Roles {
 		for _, s := range r.Scopes {
-			if def := defined[s.Server]; def != nil && !slices.Contains(def.Scopes(), s.Scope) {
-				p.Problem(s.node, s.path, fmt.Sprintf("%s has no scope %q", s.Server, s.Scope), "it has "+strings.Join(def.Scopes(), ", "))
+			have, declared := scopes[s.Server]
+			if !declared || slices.Contains(have, s.Scope) {
+				continue
 			}
+			fix := "it has " + strings.Join(have[:min(len(have), 50)], ", ")
+			if len(have) > 50 {
+				fix += ", …"
+			}
+			p.Problem(s.node, s.path, fmt.Sprintf("%s has no scope %q", s.Server, s.Scope), fix)
 		}
 	}
 }

@@ -43,6 +43,60 @@ func Deref(n *yaml.Node) *yaml.Node {
 	return n
 }
 
+const (
+	maxNodes = 500_000 // of a file with its aliases written out
+	maxDepth = 100
+)
+
+// writeOut copies a document with its aliases written out, so that nothing in
+// it is shared or endless, or says what stands in the way. A few lines of
+// aliases can stand for more than memory holds.
+func writeOut(doc *yaml.Node) (*yaml.Node, *Problem) {
+	w := writer{left: maxNodes, open: map[*yaml.Node]bool{}}
+	n := w.copy(doc, 0)
+	return n, w.bad
+}
+
+type writer struct {
+	left int
+	open map[*yaml.Node]bool
+	bad  *Problem
+}
+
+func (w *writer) copy(n *yaml.Node, depth int) *yaml.Node {
+	at, n := n, Deref(n)
+	w.left--
+	switch {
+	case w.bad != nil:
+	case w.open[n]:
+		w.stop(at, "this refers to what it is itself a part of", "write out what it should stand for")
+	case depth > maxDepth:
+		w.stop(at, fmt.Sprintf("this is nested deeper than %d levels", maxDepth), "declare it flatter")
+	case w.left < 0:
+		w.stop(at, "the file is too large with its aliases written out", "use fewer aliases, or split it")
+	case strings.ContainsRune(n.Value, 0):
+		w.stop(at, "this holds a NUL character", "remove it")
+	}
+	if w.bad != nil {
+		return at
+	}
+	c := *n
+	c.Alias, c.Anchor, c.Content = nil, "", make([]*yaml.Node, len(n.Content))
+	w.open[n] = true
+	for i := range n.Content {
+		if c.Content[i] = w.copy(n.Content[i], depth+1); w.bad != nil {
+			break
+		}
+	}
+	delete(w.open, n)
+	return &c
+}
+
+func (w *writer) stop(n *yaml.Node, reason, fix string) {
+	p := ProblemAt(n, "", reason, fix)
+	w.bad = &p
+}
+
 func isNull(n *yaml.Node) bool { return n == nil || n.Kind == 0 || n.Tag == "!!null" }
 
 // Object reads a mapping; keys that are not known are problems.
@@ -100,9 +154,21 @@ func (o Object) Text(key string) string {
 	return strings.TrimRight(n.Value, "\n")
 }
 
-// Needed is a text that must not be missing.
+// atMost bounds a text in bytes, which is stricter than the characters that the
+// store counts.
+func (o Object) atMost(key string, bytes int) {
+	if n := o.values[key]; n != nil && n.Kind == yaml.ScalarNode && len(n.Value) > bytes {
+		o.Bad(key, fmt.Sprintf("is longer than %d bytes", bytes), "shorten it")
+	}
+}
+
+// Needed is a text that must not be missing. Of what is no mapping, that is said
+// already.
 func (o Object) Needed(key, fix string) string {
 	s := o.Text(key)
+	if o.Node == nil || o.Node.Kind != yaml.MappingNode {
+		return s
+	}
 	if strings.TrimSpace(s) == "" && (!o.Has(key) || o.values[key].Kind == yaml.ScalarNode) {
 		o.Bad(key, "is missing", fix)
 	}
