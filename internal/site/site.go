@@ -9,7 +9,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"path"
 	"strings"
 
 	"latchkey/internal/tenants"
@@ -33,7 +35,7 @@ func Parse(template string) (*Sites, error) {
 		return bad("it must hold {tenant} exactly once")
 	}
 	u, err := url.Parse(strings.Replace(template, "{tenant}", "tenant-slug", 1))
-	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+	if err != nil || u.Host == "" || strings.Contains(u.Host, "%") || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil {
 		return bad("it is not a plain URL")
 	}
 	switch {
@@ -44,6 +46,12 @@ func Parse(template string) (*Sites, error) {
 	}
 	if strings.HasSuffix(u.Path, "/") {
 		return bad("it must not end in a slash")
+	}
+	if port := u.Port(); port == "" && strings.HasSuffix(u.Host, ":") || u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		return bad("a default port is left out: clients leave it out too, and the issuer is compared byte for byte")
+	}
+	if u.Path != "" && (u.EscapedPath() != u.Path || path.Clean(u.Path) != u.Path || strings.HasPrefix(u.Path, "/.")) {
+		return bad("its path must be of plain segments")
 	}
 	s := &Sites{scheme: u.Scheme, host: strings.ToLower(u.Host)}
 	if suffix, ok := strings.CutPrefix(s.host, "tenant-slug"); ok {
@@ -57,12 +65,16 @@ func Parse(template string) (*Sites, error) {
 	if !ok || !strings.HasSuffix(prefix, "/") {
 		return bad("the tenant must be the last path segment")
 	}
+	if prefix == "/" {
+		return bad("there must be a segment before the tenant, or the platform's own paths would be tenants")
+	}
 	s.prefix = prefix
 	return s, nil
 }
 
 func isLoopback(host string) bool {
-	return host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.")
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // Base is the tenant's base URL and, byte for byte, its OAuth issuer.
@@ -205,8 +217,7 @@ func (s *Sites) Resolve(dir Directory, tenant, other http.Handler) http.Handler 
 		}
 		t, err := dir.TenantBySlug(r.Context(), slug)
 		if err != nil || t.Suspended {
-			status, text := statusOf(err)
-			http.Error(w, text, status)
+			refuse(w, err)
 			return
 		}
 		u := *r.URL
