@@ -50,7 +50,12 @@ type verified struct {
 	tenant    tenants.ID
 	issuer    string
 	principal Principal
+	at        time.Time // when its signature was checked
 }
+
+// recheckAfter bounds how long a key that was withdrawn still opens: whoever
+// stole it may have signed tokens that never expire.
+const recheckAfter = time.Minute
 
 // maxKnown bounds the memory of checked signatures; one takes about 500 bytes.
 const maxKnown = 20_000
@@ -74,16 +79,16 @@ func (v *Verifier) Verify(ctx context.Context, t tenants.ID, issuer, audience, t
 	v.mu.RLock()
 	known, ok := v.known[hash]
 	v.mu.RUnlock()
-	if !ok || known.tenant != t || known.issuer != issuer {
+	now := v.now()
+	if !ok || known.tenant != t || known.issuer != issuer || now.Sub(known.at) >= recheckAfter {
 		p, err := v.check(ctx, t, issuer, token)
 		if err != nil {
 			return Principal{}, err
 		}
-		known = verified{t, issuer, p}
+		known = verified{t, issuer, p, now}
 		v.remember(hash, known)
 	}
 	p := known.principal
-	now := v.now()
 	switch {
 	case !now.Before(p.ExpiresAt):
 		return Principal{}, refuse("it has expired", nil)
@@ -153,14 +158,19 @@ func (v *Verifier) remember(hash [32]byte, k verified) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.known) >= maxKnown {
+		// First what has run out, then any, down to three quarters: so that the
+		// next search is many tokens away.
 		now := v.now()
 		for h, old := range v.known {
-			if len(v.known) < maxKnown*3/4 {
-				break
-			}
-			if !now.Before(old.principal.ExpiresAt) || len(v.known) >= maxKnown {
+			if !now.Before(old.principal.ExpiresAt) {
 				delete(v.known, h)
 			}
+		}
+		for h := range v.known {
+			if len(v.known) <= maxKnown*3/4 {
+				break
+			}
+			delete(v.known, h)
 		}
 	}
 	v.known[hash] = k
