@@ -90,18 +90,18 @@ servers:
 
 func TestApplyTwiceChangesNothing(t *testing.T) {
 	t.Parallel()
-	p := Shared(t)
-	first := p.Apply(t, small("initech", "echo", "whoami"))
+	p, slug := Shared(t), unique("initech")
+	first := p.Apply(t, small(slug, "echo", "whoami"))
 	if first.code != 0 || !strings.Contains(first.out, "created") {
 		t.Fatalf("first: %+v", first)
 	}
 	for _, output := range []string{"table", "json"} {
-		again := p.Apply(t, small("initech", "echo", "whoami"), "-o", output)
+		again := p.Apply(t, small(slug, "echo", "whoami"), "-o", output)
 		if again.code != 0 || !strings.Contains(again.out, "unchanged") || strings.Contains(again.out, "created") || strings.Contains(again.out, "published") || strings.Contains(again.out, "updated") {
 			t.Errorf("again: %+v", again)
 		}
 	}
-	changed := p.Apply(t, small("initech", "echo", "whoami", "fail"))
+	changed := p.Apply(t, small(slug, "echo", "whoami", "fail"))
 	if changed.code != 0 || !strings.Contains(changed.out, "published") {
 		t.Errorf("changed: %+v", changed)
 	}
@@ -155,8 +155,7 @@ func TestApplyUnknownRoleSaysSo(t *testing.T) {
 // the two files, whole.
 func TestTwoAppliesAtOnce(t *testing.T) {
 	t.Parallel()
-	p := Shared(t)
-	const slug = "umbrella"
+	p, slug := Shared(t), unique("umbrella")
 	files := []string{small(slug, "echo"), small(slug, "echo", "whoami", "fail")}
 	for range 3 {
 		var results [2]ran

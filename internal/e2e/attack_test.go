@@ -69,8 +69,8 @@ func TestDuplicateNameKeyCannotPassScopeCheck(t *testing.T) {
 	t.Parallel()
 	p := Shared(t)
 	k, orders := p.Token(t, "fred@acme.test", "orders", read), p.Resource("acme", "orders")
-	order := payable(t, p)
-	arguments := fmt.Sprintf(`"arguments":{"order_id":%d,"amount":0.01,"reason":"duplicate key"}`, order)
+	order, reason := payable(t, p), unique("duplicate key ")
+	arguments := fmt.Sprintf(`"arguments":{"order_id":%d,"amount":0.01,"reason":"%s"}`, order, reason)
 	meta := `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}`
 	bodies := []string{
 		fmt.Sprintf(callBody, `"name":"search_orders","NAME":"issue_refund",`+arguments),
@@ -91,15 +91,15 @@ func TestDuplicateNameKeyCannotPassScopeCheck(t *testing.T) {
 		if _, err := p.Post(t.Context(), orders, k.Access, body); err != nil {
 			t.Fatal(err)
 		}
-		if l := p.LedgerOf(t, "acme", "duplicate key"); len(l) != 0 {
+		if l := p.LedgerOf(t, "acme", reason); len(l) != 0 {
 			t.Fatalf("%s\npaid %+v with a token for reading", body, l)
 		}
 	}
 	// The same refund with the scope goes through, so that the test is known to
 	// look at the right place.
 	k = p.Token(t, "fred@acme.test", "orders", read, write)
-	p.MustCall(t, orders, k.Access, "issue_refund", refundOf(order, "duplicate key"))
-	if l := p.LedgerOf(t, "acme", "duplicate key"); len(l) != 1 {
+	p.MustCall(t, orders, k.Access, "issue_refund", refundOf(order, reason))
+	if l := p.LedgerOf(t, "acme", reason); len(l) != 1 {
 		t.Errorf("the ledger has %+v", l)
 	}
 }

@@ -113,7 +113,7 @@ func TestBrowserConnectsAndRevokes(t *testing.T) {
 	external(t)
 	t.Parallel()
 	p := Shared(t)
-	l, b := listen(t, p), pagestest.New(t)
+	l, b, reason := listen(t, p), pagestest.New(t), unique("browser ")
 	b.Open(l.url())
 	wantText(t, b, "Sign in to Acme Corp")
 	signIn(t, b, p, "fred@acme.test")
@@ -131,11 +131,11 @@ func TestBrowserConnectsAndRevokes(t *testing.T) {
 	if v := b.Violations(); len(v) > 0 {
 		t.Errorf("content security policy: %v", v)
 	}
-	a := p.MustCall(t, p.Resource("acme", "orders"), k.Access, "issue_refund", refundOf(payable(t, p), "browser"))
+	a := p.MustCall(t, p.Resource("acme", "orders"), k.Access, "issue_refund", refundOf(payable(t, p), reason))
 	if f, err := a.Failure(); f != nil || err != nil {
 		t.Fatalf("%v %v", f, err)
 	}
-	if r := p.LedgerOf(t, "acme", "browser"); len(r) != 1 || r[0].By != "fred@acme.test" {
+	if r := p.LedgerOf(t, "acme", reason); len(r) != 1 || r[0].By != "fred@acme.test" {
 		t.Errorf("the ledger has %+v", r)
 	}
 

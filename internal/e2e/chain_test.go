@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -146,6 +147,9 @@ func payable(t testing.TB, p *Platform) int64 {
 
 var nextPayable atomic.Int64
 
+// unique makes a name that no other test and no other run of this one uses.
+func unique(name string) string { return name + strings.ToLower(rand.Text()[:8]) }
+
 // refundOf are arguments of issue_refund.
 func refundOf(order int64, reason string) map[string]any {
 	return map[string]any{"order_id": order, "amount": 0.07, "reason": reason}
@@ -178,7 +182,7 @@ func TestGoSDKFromURLToRefund(t *testing.T) {
 			if c.times() != 1 {
 				t.Errorf("the person was asked %d times before the refund", c.times())
 			}
-			reason := "go sdk " + version
+			reason := unique("go sdk " + version + " ")
 			refund, err := s.CallTool(t.Context(), &mcp.CallToolParams{Name: "issue_refund", Arguments: refundOf(payable(t, p), reason)})
 			if err != nil || refund.IsError {
 				t.Fatalf("issue_refund after step-up: %v, %+v", err, refund)
@@ -208,7 +212,7 @@ func TestStepUpDeniedLeavesReadsWorking(t *testing.T) {
 			t.Parallel()
 			c := &clicks{person: person(t, p, "fred@acme.test"), ticks: [][]string{{read}, nil}}
 			s := connectGo(t, c, p.Resource("acme", "orders"), version)
-			reason := "denied " + version
+			reason := unique("denied " + version + " ")
 			res, err := s.CallTool(t.Context(), &mcp.CallToolParams{Name: "issue_refund", Arguments: refundOf(payable(t, p), reason)})
 			if err == nil && !res.IsError {
 				t.Fatal("the refund went through although it was denied")

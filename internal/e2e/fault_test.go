@@ -79,6 +79,7 @@ func TestWorkerKilledDuringRefundsPaysNothingTwice(t *testing.T) {
 	stop := make(chan struct{})
 	var done atomic.Int64
 	wait := refundStorm(t, p, k, 16, stop, &done)
+	t.Cleanup(func() { wait() }) // before the platform is stopped
 	more := func(n int64) {
 		t.Helper()
 		from := done.Load()

@@ -158,10 +158,10 @@ func TestTypeScriptSDKv1FromURLToRefund(t *testing.T) {
 	external(t)
 	t.Parallel()
 	p := Shared(t)
-	modules := testenv.NPM(t, sdkV1)
+	modules, reason := testenv.NPM(t, sdkV1), unique("ts v1 ")
 	c := &clicks{person: person(t, p, "fred@acme.test"), ticks: [][]string{{read}, {read, write}}}
-	steps := c.play(t, script(t, "v1.mjs", modules, p.Resource("acme", "orders"), fmt.Sprint(payable(t, p)), "ts v1"))
-	wantChain(t, p, c, steps, "ts v1")
+	steps := c.play(t, script(t, "v1.mjs", modules, p.Resource("acme", "orders"), fmt.Sprint(payable(t, p)), reason))
+	wantChain(t, p, c, steps, reason)
 }
 
 func TestTypeScriptSDKv2FromURLToRefund(t *testing.T) {
@@ -172,7 +172,7 @@ func TestTypeScriptSDKv2FromURLToRefund(t *testing.T) {
 	for _, era := range []string{"modern", "auto", "legacy"} {
 		t.Run(era, func(t *testing.T) {
 			t.Parallel()
-			reason := "ts v2 " + era
+			reason := unique("ts v2 " + era + " ")
 			c := &clicks{person: person(t, p, "fred@acme.test"), ticks: [][]string{{read}, {read, write}}}
 			steps := c.play(t, script(t, "v2.mjs", modules, p.Resource("acme", "orders"), fmt.Sprint(payable(t, p)), reason, era))
 			wantChain(t, p, c, steps, reason)
@@ -247,7 +247,7 @@ func TestMCPRemoteFromURLToRefund(t *testing.T) {
 	for _, protocol := range []string{"legacy", "auto"} {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
-			reason := "mcp-remote " + protocol
+			reason := unique("mcp-remote " + protocol + " ")
 			c := &clicks{person: person(t, p, "fred@acme.test"), ticks: [][]string{{read}, {read, write}}}
 			callback, err := embedded.FreePort()
 			if err != nil {
