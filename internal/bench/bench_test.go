@@ -35,7 +35,7 @@ func BenchmarkPlatform(b *testing.B) {
 	cold := start(b, bin, state)
 	cold.stop(b)
 	p := start(b, bin, state)
-	plain := startPlain(b)
+	plain, plainPid := startPlain(b)
 
 	var r report
 	r.title(fmt.Sprintf("%s, %d processors shared with the load client, %s", time.Now().Format(time.DateOnly), runtime.NumCPU(), runtime.Version()))
@@ -49,7 +49,7 @@ func BenchmarkPlatform(b *testing.B) {
 	for _, name := range processes {
 		idle[name] = must(memoryOf(p.pid(name)))(b)
 	}
-	busy := calls(b, &r, p, plain)
+	busy := calls(b, &r, p, plain, plainPid)
 	r.title("Resident memory")
 	r.head("process", "idle", "most under load")
 	for _, name := range processes {
@@ -71,24 +71,25 @@ var processes = []string{"platform", "worker"}
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f", d.Seconds()) }
 
 // calls measures tool calls at the platform beside the plain SDK server.
-func calls(b *testing.B, r *report, p *running, plain string) (most map[string]memory) {
+func calls(b *testing.B, r *report, p *running, plain string, plainPid int) (most map[string]memory) {
 	const hello, orders = `{"text":"hello"}`, `{"query":"","status":"paid","limit":5}`
 	diagnostics, shop := newClient(b, p, "diagnostics"), newClient(b, p, "orders")
 	// Both are good for ten minutes, which is longer than this takes.
 	diagnosticsToken, shopToken := must(diagnostics.connect(b.Context()))(b).Access, must(shop.connect(b.Context()))(b).Access
 	said := `"structuredContent":` + hello
+	sdk, all := []int{plainPid}, []int{p.pid("platform"), p.pid("worker"), p.pid("postgres")}
 	groups := []struct {
 		callers []int
 		targets []target // the first is what the others are compared with
 	}{
 		{[]int{1, 16, 64}, []target{
-			{name: "plain SDK server", url: plain + "/mcp", tool: "echo", arguments: hello, want: said},
-			{name: "platform, no-op tool", url: diagnostics.target, token: diagnosticsToken, tool: "echo", arguments: hello, want: said},
-			{name: "platform, search_orders", url: shop.target, token: shopToken, tool: "search_orders", arguments: orders, want: `"rows":[{`},
+			{name: "plain SDK server", url: plain + "/mcp", tool: "echo", arguments: hello, want: said, pids: sdk},
+			{name: "platform, no-op tool", url: diagnostics.target, token: diagnosticsToken, tool: "echo", arguments: hello, want: said, pids: all},
+			{name: "platform, search_orders", url: shop.target, token: shopToken, tool: "search_orders", arguments: orders, want: `"rows":[{`, pids: all},
 		}},
 		{[]int{16}, []target{
-			{name: "plain SDK server, 2025-11-25 sessions", url: plain + "/sessions", session: true, tool: "echo", arguments: hello, want: said},
-			{name: "platform, no-op tool, 2025-11-25 sessions", url: diagnostics.target, token: diagnosticsToken, session: true, tool: "echo", arguments: hello, want: said},
+			{name: "plain SDK server, 2025-11-25 sessions", url: plain + "/sessions", session: true, tool: "echo", arguments: hello, want: said, pids: sdk},
+			{name: "platform, no-op tool, 2025-11-25 sessions", url: diagnostics.target, token: diagnosticsToken, session: true, tool: "echo", arguments: hello, want: said, pids: all},
 		}},
 	}
 	watched := map[string]func() memory{}
@@ -96,13 +97,13 @@ func calls(b *testing.B, r *report, p *running, plain string) (most map[string]m
 		watched[name] = watchMemory(p.pid(name))
 	}
 	r.title("Tool calls")
-	r.head("server", "callers", "calls/s", "p50 ms", "p99 ms", "ratio to plain SDK")
+	r.head("server", "callers", "calls/s", "p50 ms", "p99 ms", "CPU µs a call", "calls/s to plain SDK")
 	for _, g := range groups {
 		for _, callers := range g.callers {
 			got := alternate(b, g.targets, callers)
 			for i, t := range g.targets {
 				s := median(got[i])
-				r.row(t.name, fmt.Sprint(callers), perSecond(s.rate), millis(s.p50), millis(s.p99), ratio(got[i], got[0]))
+				r.row(t.name, fmt.Sprint(callers), perSecond(s.rate), millis(s.p50), millis(s.p99), fmt.Sprint(s.cpu.Microseconds()), ratio(got[i], got[0]))
 				if callers == 16 {
 					b.ReportMetric(s.rate, strings.ReplaceAll(t.name, " ", "_")+"_calls/s")
 				}
@@ -126,6 +127,9 @@ func alternate(b *testing.B, targets []target, callers int) [][]sample {
 			s, err := load(b.Context(), t, callers, forEach)
 			if err != nil {
 				b.Fatalf("%s: %v", t.name, err)
+			}
+			for _, w := range s.wrong {
+				fmt.Printf("a wrong answer of %s at %d callers: %s\n", t.name, callers, w)
 			}
 			got[i] = append(got[i], s)
 		}

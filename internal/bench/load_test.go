@@ -23,6 +23,7 @@ type target struct {
 	session          bool   // legacy: each caller has a session of its own
 	tool, arguments  string // arguments are JSON
 	want             string // stands in every good answer
+	pids             []int  // of what serves it
 }
 
 const (
@@ -120,10 +121,15 @@ func (c *caller) call() error {
 		return err
 	}
 	if status/100 != 2 || c.want != nil && (!bytes.Contains(c.body, c.want) || !bytes.Contains(c.body, c.id)) || bytes.Contains(c.body, []byte(`"isError":true`)) {
-		return fmt.Errorf("%d %.400s", status, c.body)
+		return wrongAnswer(fmt.Sprintf("%d %.400s", status, c.body))
 	}
 	return nil
 }
+
+// wrongAnswer is an answer that says something else than it should.
+type wrongAnswer string
+
+func (w wrongAnswer) Error() string { return string(w) }
 
 // answer reads one HTTP answer into body.
 func (c *caller) answer() (status int, err error) {
@@ -196,20 +202,50 @@ func (c *caller) take(n int) error {
 type sample struct {
 	rate     float64 // calls a second
 	p50, p99 time.Duration
+	cpu      time.Duration // of all that serves it, for one call
+	wrong    []string      // answers; a machine that stands still for half a second makes some
 }
 
 // warmUp is not measured: connections open, caches fill, processors wake.
 const warmUp = 300 * time.Millisecond
 
+// maxWrong is how many wrong answers one measurement may have.
+const maxWrong = 3
+
 // load has callers call as fast as they are answered.
 func load(ctx context.Context, t target, callers int, d time.Duration) (sample, error) {
-	return drive(callers, d, func(int) (func() error, func(), error) {
+	var (
+		calls atomic.Int64 // those of the warm-up too
+		mu    sync.Mutex
+		wrong []string
+	)
+	before := processors(t.pids...)
+	s, err := drive(callers, d, func(int) (func() error, func(), error) {
 		c, err := t.dial(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
-		return c.call, func() { c.conn.Close() }, nil
+		call := func() error {
+			calls.Add(1)
+			err := c.call()
+			var w wrongAnswer
+			if !errors.As(err, &w) {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if wrong = append(wrong, w.Error()); len(wrong) > maxWrong {
+				return err
+			}
+			return nil
+		}
+		return call, func() { c.conn.Close() }, nil
 	})
+	s.wrong = wrong
+	if n := calls.Load(); n > 0 {
+		s.cpu = (processors(t.pids...) - before) / time.Duration(n)
+	}
+	return s, err
 }
 
 // drive runs one operation in a loop from several goroutines. prepare makes
@@ -285,6 +321,7 @@ func median(s []sample) sample {
 		rate: mid(func(s sample) float64 { return s.rate }),
 		p50:  time.Duration(mid(func(s sample) float64 { return float64(s.p50) })),
 		p99:  time.Duration(mid(func(s sample) float64 { return float64(s.p99) })),
+		cpu:  time.Duration(mid(func(s sample) float64 { return float64(s.cpu) })),
 	}
 }
 

@@ -43,7 +43,7 @@ func servePlain() {
 
 // startPlain runs the baseline as a process of its own, with the GC settings
 // that the platform gives itself.
-func startPlain(b *testing.B) (base string) {
+func startPlain(b *testing.B) (base string, pid int) {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), envPlain+"=1", "GOGC=400", "GOMEMLIMIT=1GiB")
@@ -63,5 +63,5 @@ func startPlain(b *testing.B) (base string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return strings.TrimSpace(line)
+	return strings.TrimSpace(line), cmd.Process.Pid
 }

@@ -169,3 +169,44 @@ func watchMemory(pid int) (stop func() memory) {
 	}()
 	return func() memory { close(done); return <-most }
 }
+
+// processors is the processor time that processes have used, with their
+// children where those run for them, as Postgres's do.
+func processors(pids ...int) time.Duration {
+	var ticks int64
+	for _, pid := range pids {
+		ticks += ticksOf(pid)
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+		if err != nil || !isPostgres(pid) {
+			continue
+		}
+		for _, f := range strings.Fields(string(children)) {
+			if child, err := strconv.Atoi(f); err == nil {
+				ticks += ticksOf(child)
+			}
+		}
+	}
+	return time.Duration(ticks) * (time.Second / ticksPerSecond)
+}
+
+const ticksPerSecond = 100 // USER_HZ, which Linux fixes for what it tells programs
+
+func isPostgres(pid int) bool {
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return err == nil && strings.HasPrefix(string(name), "postgres")
+}
+
+func ticksOf(pid int) int64 {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	f := strings.Fields(rest)
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseInt(f[11], 10, 64)
+	system, _ := strconv.ParseInt(f[12], 10, 64)
+	return user + system
+}
