@@ -28,7 +28,7 @@ check: ## Vet and run the short tests: under 2 minutes when warm
 	go vet ./...
 	go test -short -p $(P) -timeout 5m ./...
 
-bench: need prepare ## Measure calls per second and latencies
+bench: need prepare ## Measure beside a plain SDK server: calls, memory, starts, tokens
 	go test -run '^$$' -bench . -timeout 30m ./internal/bench
 
 need: ## Check for (as root on Debian: install) what tests need
