@@ -162,7 +162,9 @@ func (g *Gateway) build(h registry.Hosted, into *builtServer) {
 	}
 }
 
-const listTTL = 5_000 // ms
+// listTTL is in milliseconds. Whatever a client may keep, it keeps after its
+// rights have changed, as after a step-up.
+const listTTL = 0
 
 func (g *Gateway) addTool(srv *mcp.Server, rev registry.Revision, t *registry.Tool) (v *validator, err error) {
 	defer func() {
