@@ -111,6 +111,28 @@ func TestStoreAwayAndBack(t *testing.T) {
 	}
 }
 
+// TestOneDeadConnectionMeansAll: after a restart, no call fails for each of the
+// connections that the pool still holds.
+func TestOneDeadConnectionMeansAll(t *testing.T) {
+	urls := postgrestest.Database(t)
+	db := postgrestest.Open(t, urls.App)
+	p := settle(t, db, "acme")
+	var all, ended sync.WaitGroup
+	all.Add(8)
+	for range 8 {
+		ended.Go(func() {
+			if err := db.InTenant(context.Background(), p.id, func(context.Context, pgx.Tx) error { all.Done(); all.Wait(); return nil }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	ended.Wait()
+	exec(t, connect(t, urls.Superuser), `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'latchkey_app' AND datname = current_database()`)
+	if _, err := db.Users(t.Context(), p.id); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBusyPoolSaysSo(t *testing.T) {
 	db := single(t, postgrestest.Database(t).App)
 	p := settle(t, db, "acme")
