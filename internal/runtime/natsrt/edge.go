@@ -214,9 +214,9 @@ func (t *tries) next(v verdict, o DoOptions, now time.Time) (time.Duration, *fau
 	case refused:
 		t.busy++
 		n, again = t.busy, t.busy < maxBusy
-	case replayed: // by a worker that was taken for lost
+	case replayed: // by a worker that was taken for lost, or that was slow to accept
 		t.busy++
-		n, again = t.busy, o.Retryable && t.lost > 0 && t.busy < maxBusy
+		n, again = t.busy, o.Retryable && t.lost+t.lapsed > 0 && t.busy < maxBusy
 	case lapsed:
 		t.lapsed++
 		n, again = 1, t.lapsed < maxLapsed
@@ -229,10 +229,13 @@ func (t *tries) next(v verdict, o DoOptions, now time.Time) (time.Duration, *fau
 		}
 		n, again = t.absent+2, now.Sub(t.absentSince) < restartWait
 	}
-	if !again {
-		return 0, v.fault(o)
+	switch {
+	case again:
+		return backoff(n), nil
+	case v.end == replayed && o.Retryable && t.lost+t.lapsed > 0: // an earlier try got through after all, too late for us
+		return 0, fault.New(fault.Busy, "The worker for this server is too slow to answer right now. The call changes nothing that a repeat would change again: wait a second, then call again.").After(time.Second)
 	}
-	return backoff(n), nil
+	return 0, v.fault(o)
 }
 
 // backoff doubles with each try, half of it random.
