@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/fault"
+	"latchkey/internal/registry"
 )
 
 // Exit codes, for scripts.
@@ -86,8 +87,9 @@ func (e usageError) Unwrap() error { return e.error }
 
 func exitCode(err error) int {
 	var usage usageError
+	var problems *registry.Problems
 	switch {
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &problems):
 		return exitUsage
 	case fault.HasCode(err, fault.Unauthenticated), fault.HasCode(err, fault.RoleNotAllowed):
 		return exitAuth

@@ -48,6 +48,13 @@ func (a *Applier) Apply(ctx context.Context, f *File) (done []Applied, err error
 	if err != nil {
 		return nil, err
 	}
+	roles, err := a.Tenants.Roles(ctx, t.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.refersTo(all, roles); err != nil {
+		return nil, err
+	}
 	hosted := map[string]Hosted{}
 	for _, h := range all {
 		hosted[h.Server.Slug] = h
@@ -67,6 +74,41 @@ func (a *Applier) Apply(ctx context.Context, f *File) (done []Applied, err error
 	}
 	lines, err = a.members(ctx, t.ID, f)
 	return append(done, lines...), err
+}
+
+// refersTo finds, before anything is changed, what the file refers to and
+// neither declares nor finds at the tenant.
+func (f *File) refersTo(hosted []Hosted, roles []tenants.Role) error {
+	scopes, known := map[string][]string{}, map[string]bool{}
+	for _, h := range hosted {
+		scopes[h.Server.Slug] = h.Revision.Definition.Scopes()
+	}
+	for _, s := range f.Servers {
+		scopes[s.Server.Slug] = s.Definition.Scopes()
+	}
+	for _, r := range roles {
+		known[r.Name] = true
+	}
+	var wrong []Problem
+	for _, r := range f.Roles {
+		known[r.Name] = true
+		for _, s := range r.Scopes {
+			if !slices.Contains(scopes[s.Server], s.Scope) {
+				wrong = append(wrong, ProblemAt(s.node, s.path, fmt.Sprintf("there is no scope %q on a server %q", s.Scope, s.Server), "publish the server first, or correct the name"))
+			}
+		}
+	}
+	for _, m := range f.Members {
+		for _, r := range m.Roles {
+			if !known[r] {
+				wrong = append(wrong, ProblemAt(m.node, m.path, fmt.Sprintf("there is no role %q", r), "declare it under roles, or correct the name"))
+			}
+		}
+	}
+	if len(wrong) > 0 {
+		return &Problems{File: f.Name, List: wrong}
+	}
+	return nil
 }
 
 // server brings one server to what is declared; before is what was served of
@@ -112,11 +154,7 @@ func (a *Applier) roles(ctx context.Context, t tenants.ID, f *File, hosted map[s
 	for _, r := range f.Roles {
 		want := tenants.Role{Name: r.Name, Description: r.Description}
 		for _, s := range r.Scopes {
-			h, ok := hosted[s.Server]
-			if !ok || !slices.Contains(h.Revision.Definition.Scopes(), s.Scope) {
-				return done, &Problems{File: f.Name, List: []Problem{ProblemAt(s.node, s.path, fmt.Sprintf("there is no scope %q on a server %q", s.Scope, s.Server), "publish the server first, or correct the name")}}
-			}
-			want.Scopes = append(want.Scopes, tenants.Scope{Server: h.Server.ID, Name: s.Scope})
+			want.Scopes = append(want.Scopes, tenants.Scope{Server: hosted[s.Server].Server.ID, Name: s.Scope})
 		}
 		slices.SortFunc(want.Scopes, func(a, b tenants.Scope) int {
 			return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Name, b.Name))

@@ -258,7 +258,7 @@ func TestApplyRefusesWhatIsNotThere(t *testing.T) {
 	for _, c := range []struct{ data, want string }{
 		{"roles:\n  other:\n    scopes:\n      orders: [tool:search_orders, tool:none]\n", `acme.yaml:6:36: roles.other.scopes.orders[1]: there is no scope "tool:none" on a server "orders"`},
 		{"roles:\n  other:\n    scopes:\n      nowhere: [tool:none]\n", `acme.yaml:6:17: roles.other.scopes.nowhere[0]: there is no scope "tool:none" on a server "nowhere"`},
-		{"members: [{email: eve@example.com, roles: [root]}]\n", `Member eve@example.com: one of the roles [root] does not exist. Declare it under roles.`},
+		{"members: [{email: eve@example.com, roles: [root]}]\n", `members[0].roles: there is no role "root"; declare it under roles`},
 		{"servers: [{slug: orders, kind: echo}]\n", `cannot become "echo"`},
 	} {
 		if _, err := a.apply(a.parse(head + c.data)); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -55,6 +55,8 @@ type FileScope struct {
 type FileMember struct {
 	Email, Name string
 	Roles       []string
+	node        *yaml.Node // of the roles
+	path        string
 }
 
 // Kinds checks what belongs to a server's kind. An unknown kind is a problem.
@@ -291,7 +293,7 @@ func (p *parser) role(key, value *yaml.Node, path string) FileRole {
 
 func (p *parser) member(n *yaml.Node, path string) FileMember {
 	o := p.Object(n, path, "email", "name", "roles")
-	m := FileMember{Email: o.Needed("email", "write the address they sign in with"), Name: o.Text("name"), Roles: o.Texts("roles")}
+	m := FileMember{Email: o.Needed("email", "write the address they sign in with"), Name: o.Text("name"), Roles: o.Texts("roles"), node: o.Value("roles"), path: o.At("roles")}
 	o.atMost("name", 200)
 	if a, err := mail.ParseAddress(m.Email); m.Email != "" && (err != nil || a.Address != m.Email || len(m.Email) > 254) {
 		o.Bad("email", "is not an e-mail address", "write one such as dana@example.com")
