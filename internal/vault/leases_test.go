@@ -305,9 +305,8 @@ func TestCloseRevokes(t *testing.T) {
 	release()
 	for _, l := range []Lease{read, write} {
 		<-l.Expired
-		if s.hasRole(t, l.Username) {
-			t.Errorf("%s outlives the worker", l.Username)
-		}
+		// Vault has the revocation; under load it drops the user a moment later.
+		eventually(t, l.Username+" goes with the worker", func() bool { return !s.hasRole(t, l.Username) })
 	}
 	if _, _, err := leases.Get(t.Context(), s.request(t, registry.ReadAccess)); !fault.HasCode(err, fault.CredentialsAway) {
 		t.Errorf("Get after Close: %v", err)
