@@ -24,9 +24,12 @@ test: need prepare ## Run every test, as CI does
 	go vet ./...
 	go test -race -p $(P) -timeout 20m ./...
 
+# What starts whole machines of its own (set-up, end to end) is for `make test`.
+SLOW = latchkey/internal/(embedded|testenv|e2e|bench)$$
+
 check: ## Vet and run the short tests: under 2 minutes when warm
 	go vet ./...
-	go test -short -p $(P) -timeout 5m ./...
+	go test -short -p $(P) -timeout 5m $$(go list ./... | grep -vE '$(SLOW)')
 
 bench: need prepare ## Measure beside a plain SDK server: calls, memory, starts, tokens
 	go test -run '^$$' -bench . -timeout 30m ./internal/bench

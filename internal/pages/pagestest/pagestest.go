@@ -43,6 +43,9 @@ type Browser struct {
 // New starts a Chromium until the test ends.
 func New(t *testing.T) *Browser {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("browsers are for make test")
+	}
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(testenv.Chromium(t)), chromedp.UserDataDir(t.TempDir()),
 		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.Headless, chromedp.DisableGPU, chromedp.NoSandbox,
