@@ -97,4 +97,3 @@ func (c *Cache[K, V]) Hearing(yes bool) {
 	c.hearing = yes
 	clear(c.values)
 }
-
