@@ -114,14 +114,24 @@ func (f *File) refersTo(hosted []Hosted, roles []tenants.Role) error {
 // server brings one server to what is declared; before is what was served of
 // it, if anything.
 func (a *Applier) server(ctx context.Context, t tenants.ID, s FileServer, before Hosted) (h Hosted, line Applied, err error) {
+	// Credentials first, whose making tries the connection: a server that is
+	// served goes on with the old one when the new one does not work.
+	served := before.Server.ID != "" && before.Server.Kind == s.Server.Kind
+	if served {
+		declared := s.Server
+		declared.ID, declared.Tenant = before.Server.ID, t
+		if err := a.Provisioner.Provision(ctx, t, declared, s.Secrets); err != nil {
+			return h, line, err
+		}
+	}
 	server, err := a.Registry.PutServer(ctx, t, s.Server)
 	if err != nil {
 		return h, line, err
 	}
-	// Credentials first: a published server whose calls cannot get any would
-	// be served.
-	if err := a.Provisioner.Provision(ctx, t, server, s.Secrets); err != nil {
-		return h, line, err
+	if !served {
+		if err := a.Provisioner.Provision(ctx, t, server, s.Secrets); err != nil {
+			return h, line, err
+		}
 	}
 	rev, err := NewRevision(server, s.Spec, s.Definition, a.Actor)
 	if err != nil {
