@@ -106,10 +106,20 @@ type ready struct {
 	MCP        map[string]string `json:"mcp"` // by server
 	Tenants    map[string]string `json:"tenants"`
 	Users      []readyUser       `json:"users"`
+	APIURL     string            `json:"api_url"`
+	APIKey     secret.Text       `json:"api_key"` // of the first tenant, with the permission admin
+	Operator   readyOperator     `json:"operator"`
 	VaultAddr  string            `json:"vault_addr"`
 	MetricsURL string            `json:"metrics_url"`
 	Pids       map[string]int    `json:"pids"`
 	ReadyMS    int64             `json:"ready_ms"`
+}
+
+type readyOperator struct {
+	URL      string      `json:"url"`
+	Email    string      `json:"email"`
+	Password secret.Text `json:"password"`
+	APIKey   secret.Text `json:"api_key"`
 }
 
 type readyUser struct {

@@ -20,6 +20,8 @@ var (
 	InvalidRequest    = code("invalid_request", Validation)
 	InvalidSpec       = code("invalid_spec", Validation)
 	Conflict          = code("conflict", Validation)
+	Stale             = code("stale", Validation)      // If-Match names what is no more
+	KeyReused         = code("key_reused", Validation) // an Idempotency-Key with another request
 	ToolFailed        = code("tool_failed", Downstream)
 	UpstreamAway      = code("upstream_unavailable", Downstream)
 	CredentialsAway   = code("credentials_unavailable", Downstream)

@@ -37,6 +37,9 @@ type Detail struct {
 	// Reason says what is wrong, Fix what to write instead.
 	Reason string `json:"reason"`
 	Fix    string `json:"fix,omitempty"`
+	// Line and Column are in a text that was sent, from 1; 0 where there is none.
+	Line   int `json:"line,omitempty"`
+	Column int `json:"column,omitempty"`
 }
 
 // Error is an error whose Message may be shown to the caller.

@@ -26,8 +26,9 @@ import (
 
 // DB is the platform's database, as the serving role sees it.
 type DB struct {
-	pool *pgxpool.Pool
-	log  *slog.Logger
+	pool      *pgxpool.Pool
+	log       *slog.Logger
+	exclusive exclusives
 }
 
 // Options of Open.
@@ -62,7 +63,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &DB{pool: pool, log: log}, nil
+	return &DB{pool: pool, log: log, exclusive: exclusives{
+		lines: map[tenants.ID]*line{}, slots: make(chan struct{}, max(1, min(maxExclusive, int(cfg.MaxConns)/3))),
+	}}, nil
 }
 
 // Close waits for running transactions.

@@ -13,6 +13,7 @@ import (
 
 	"latchkey/internal/audit"
 	"latchkey/internal/fault"
+	"latchkey/internal/idempotency"
 	"latchkey/internal/oauth"
 	"latchkey/internal/postgres"
 	"latchkey/internal/postgres/postgrestest"
@@ -83,6 +84,7 @@ type place struct {
 	pushed, ticket oauth.Hash
 	key            string
 	session        signin.Record
+	once           idempotency.Name
 }
 
 var began = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
@@ -136,6 +138,9 @@ func settle(t testing.TB, db *postgres.DB, slug string) *place {
 	p.key = tenants.RandomID("ky")
 	check(t, db.AddSigningKey(ctx, p.id, oauth.Key{ID: p.key, Public: make([]byte, 32), Sealed: []byte("sealed"), CreatedAt: began, SignsFrom: began}, func([]oauth.Key) bool { return true }))
 	check(t, db.InsertAudit(ctx, []audit.Event{event(p.id, began)}))
+	p.once = idempotency.Name{Caller: "api_key:ak", Key: "once"}
+	_, _, err = db.ClaimName(ctx, p.id, p.once, randomHash(), began)
+	check(t, err)
 	return p
 }
 

@@ -28,7 +28,7 @@ import (
 // one has to be thought about.
 var notOneTenants = []string{
 	"Close", "Ping", "CheckSchema", "Endpoint", "Listen", "AcrossTenants", // of the database itself
-	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", // named exceptions
+	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", "CollectAnswers", // named exceptions
 	"AddAuditPartitions", "GrantKeys", "AddFirstGrantKey", // no tenant's rows
 }
 
@@ -52,6 +52,19 @@ func sees(err error) (int, error) {
 
 // accesses has every method of the store that is about one tenant.
 var accesses = map[string]access{
+	"Exclusive": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.Exclusive(ctx, t, func(context.Context) error { return nil })
+	}},
+	"ClaimName": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, _, err := db.ClaimName(ctx, t, p.once, randomHash(), began)
+		return sees(err)
+	}},
+	"KeepAnswer": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.KeepAnswer(ctx, t, p.once, []byte("sealed")))
+	}},
+	"DropName": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.DropName(ctx, t, p.once)
+	}},
 	"UserByID": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		u, err := db.UserByID(ctx, t, p.user.ID)
 		return sees(errors.Join(err, of(t, u.Tenant)))
