@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"html/template"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -29,7 +30,7 @@ func (a *API) showDocument(c echo.Context) error {
 // A reference is what reference.html shows: the document, for a reader.
 type reference struct {
 	Base, Title string
-	Intro       []string
+	Intro       [][]span
 	Groups      []referenceGroup
 	Schemas     []referenceSchema
 }
@@ -41,7 +42,7 @@ type referenceGroup struct {
 
 type referenceOperation struct {
 	ID, Method, Path, Summary string
-	About                     []string
+	About                     [][]span
 	Needs                     string
 	Parameters                []referenceField
 	Body                      string // name of its schema
@@ -71,7 +72,7 @@ func (a *API) showReference(c echo.Context) error {
 	return c.HTMLBlob(http.StatusOK, a.document.reference)
 }
 
-var referenceView = template.Must(template.New("reference").Funcs(template.FuncMap{"lower": strings.ToLower}).Parse(referenceHTML))
+var referenceView = template.Must(template.New("reference").Funcs(template.FuncMap{"lower": strings.ToLower, "spans": spans}).Parse(referenceHTML))
 
 // renderReference writes the page once: the document does not change.
 func (d *document) renderReference() ([]byte, error) {
@@ -221,13 +222,36 @@ func typeOf(ref *openapi3.SchemaRef) (text, link string) {
 	return strings.Join(v.Type.Slice(), " | "), ""
 }
 
-// paragraphs splits a description and takes the marks of Markdown out.
-func paragraphs(text string) []string {
-	var out []string
-	for line := range strings.SplitSeq(strings.TrimSpace(text), "\n") {
-		if line = strings.TrimSpace(strings.NewReplacer("**", "", "`", "").Replace(line)); line != "" {
-			out = append(out, line)
+// paragraphs splits a description at blank lines.
+func paragraphs(text string) (out [][]span) {
+	for p := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
+		if p = strings.Join(strings.Fields(p), " "); p != "" {
+			out = append(out, spans(p))
 		}
 	}
 	return out
+}
+
+// span is a piece of text with one of the marks of Markdown that descriptions
+// use.
+type span struct {
+	Mark, Text string // strong, code or none
+}
+
+var marked = regexp.MustCompile("\\*\\*([^*]+)\\*\\*|`([^`]+)`")
+
+func spans(text string) (out []span) {
+	for {
+		m := marked.FindStringSubmatchIndex(text)
+		if m == nil {
+			return append(out, span{Text: text})
+		}
+		out = append(out, span{Text: text[:m[0]]})
+		if m[2] >= 0 {
+			out = append(out, span{"strong", text[m[2]:m[3]]})
+		} else {
+			out = append(out, span{"code", text[m[4]:m[5]]})
+		}
+		text = text[m[1]:]
+	}
 }
