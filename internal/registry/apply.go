@@ -162,7 +162,7 @@ func (a *Applier) roles(ctx context.Context, t tenants.ID, f *File, hosted map[s
 		return nil, err
 	}
 	for _, r := range f.Roles {
-		want := tenants.Role{Name: r.Name, Description: r.Description}
+		want := tenants.Role{Name: r.Name, Description: r.Description, Permissions: r.Permissions}
 		for _, s := range r.Scopes {
 			want.Scopes = append(want.Scopes, tenants.Scope{Server: hosted[s.Server].Server.ID, Name: s.Scope})
 		}
@@ -173,7 +173,7 @@ func (a *Applier) roles(ctx context.Context, t tenants.ID, f *File, hosted map[s
 		line := Applied{Verb: "created", What: "role " + r.Name, Note: fmt.Sprintf("%d scopes", len(want.Scopes))}
 		if i := slices.IndexFunc(before, func(b tenants.Role) bool { return b.Name == r.Name }); i >= 0 {
 			line.Verb = "updated"
-			if before[i].Description == want.Description && slices.Equal(before[i].Scopes, want.Scopes) {
+			if before[i].Description == want.Description && slices.Equal(before[i].Scopes, want.Scopes) && slices.Equal(before[i].Permissions, want.Permissions) {
 				line.Verb = "unchanged"
 			}
 		}

@@ -38,10 +38,11 @@ type FileServer struct {
 	node       *yaml.Node
 }
 
-// FileRole opens scopes, by server slug.
+// FileRole opens scopes, by server slug, and permissions on the platform API.
 type FileRole struct {
 	Name, Description string
 	Scopes            []FileScope
+	Permissions       []tenants.Permission // sorted, each once
 }
 
 // FileScope is one scope of one server, with where it stands in the file.
@@ -271,9 +272,19 @@ func (p *parser) role(key, value *yaml.Node, path string) FileRole {
 	if err := tenants.ValidSlug(r.Name); err != nil {
 		p.Problem(key, path, err.Error(), "")
 	}
-	o := p.Object(value, path, "description", "scopes")
+	o := p.Object(value, path, "description", "permissions", "scopes")
 	r.Description = o.Text("description")
 	o.atMost("description", 1000)
+	o.List("permissions", func(n *yaml.Node, path string) {
+		one := tenants.Permission(n.Value)
+		if n.Kind != yaml.ScalarNode || !tenants.ValidPermission(one) {
+			p.Problem(n, path, fmt.Sprintf("%q is not a permission", n.Value), "write one of "+permissionNames())
+			return
+		}
+		r.Permissions = append(r.Permissions, one)
+	})
+	slices.Sort(r.Permissions)
+	r.Permissions = slices.Compact(r.Permissions)
 	p.Entries(o.Value("scopes"), path+".scopes", func(server, list *yaml.Node, path string) {
 		if list.Kind != yaml.SequenceNode {
 			p.Problem(list, path, "must be a list of scopes", "write "+server.Value+": [scope, …]")
@@ -289,6 +300,14 @@ func (p *parser) role(key, value *yaml.Node, path string) FileRole {
 		}
 	})
 	return r
+}
+
+func permissionNames() string {
+	var names []string
+	for _, p := range tenants.Permissions() {
+		names = append(names, string(p))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (p *parser) member(n *yaml.Node, path string) FileMember {

@@ -86,6 +86,9 @@ func describe(f *registry.File, err error) string {
 		for _, s := range r.Scopes {
 			fmt.Fprintf(&b, " %s/%s", s.Server, s.Scope)
 		}
+		for _, p := range r.Permissions {
+			fmt.Fprintf(&b, " may %s", p)
+		}
 		b.WriteByte('\n')
 	}
 	for _, m := range f.Members {

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -19,6 +20,8 @@ type Tenant struct {
 	Name      string
 	CreatedAt time.Time
 	Suspended bool // nobody signs in and no call runs
+	Deleting  bool // and it does not come back
+	Quotas    Quotas
 }
 
 // User is a person of one tenant.
@@ -43,14 +46,19 @@ type Scope struct {
 type Role struct {
 	Name        string
 	Description string
-	Scopes      []Scope // sorted by server, then name
+	Scopes      []Scope      // sorted by server, then name
+	Permissions []Permission // on the platform API; sorted
 }
 
 // Access is what one person may do at this moment.
 type Access struct {
-	User   User
-	Scopes map[Scope]bool
+	User        User
+	Scopes      map[Scope]bool
+	Permissions []Permission // of all their roles; sorted, each once
 }
+
+// May reports whether the person's roles open the permission now.
+func (a Access) May(p Permission) bool { return !a.User.Disabled && Holds(a.Permissions, p) }
 
 // Allows reports whether the person's roles open the scope now.
 func (a Access) Allows(server ServerID, scope string) bool {
@@ -76,7 +84,7 @@ type Store interface {
 	SetPasswordHash(ctx context.Context, t ID, id UserID, hash string) error
 
 	Roles(ctx context.Context, t ID) ([]Role, error)
-	// PutRole creates the role or replaces its description and scopes.
+	// PutRole creates the role or replaces all of it.
 	PutRole(ctx context.Context, t ID, r Role) error
 	DeleteRole(ctx context.Context, t ID, name string) error
 
@@ -93,4 +101,15 @@ func ValidSlug(s string) error {
 		return fmt.Errorf("%q is not a slug: use 2 to 40 characters of a-z, 0-9 and -, starting with a letter", trim(s))
 	}
 	return nil
+}
+
+// reservedSlugs stand where a tenant's would, or look like the platform's own.
+var reservedSlugs = []string{"platform", "ops", "api", "www", "admin", "status", "docs"}
+
+// ValidTenantSlug is ValidSlug, and not one of the platform's own.
+func ValidTenantSlug(s string) error {
+	if slices.Contains(reservedSlugs, s) {
+		return fmt.Errorf("%q is the platform's own: choose another slug", s)
+	}
+	return ValidSlug(s)
 }
