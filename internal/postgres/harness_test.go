@@ -85,6 +85,7 @@ type place struct {
 	key            string
 	session        signin.Record
 	once           idempotency.Name
+	invited        invited
 }
 
 var began = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
@@ -141,6 +142,7 @@ func settle(t testing.TB, db *postgres.DB, slug string) *place {
 	p.once = idempotency.Name{Caller: "api_key:ak", Key: "once"}
 	_, _, err = db.ClaimName(ctx, p.id, p.once, randomHash(), began)
 	check(t, err)
+	p.invited = invite(t, db, p)
 	return p
 }
 

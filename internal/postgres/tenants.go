@@ -2,7 +2,7 @@ package postgres
 
 import (
 	"context"
-	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -10,13 +10,29 @@ import (
 	"latchkey/internal/tenants"
 )
 
-var _ tenants.Store = (*DB)(nil)
+var (
+	_ tenants.Store   = (*DB)(nil)
+	_ tenants.Hosting = (*DB)(nil)
+)
 
-const tenantColumns = `id, slug, name, created_at, suspended_at IS NOT NULL`
+const tenantColumns = `t.id, t.slug, t.name, t.created_at, t.suspended_at IS NOT NULL, t.deleting_at IS NOT NULL,
+	coalesce((t.quotas ->> 'servers')::int, -1), coalesce((t.quotas ->> 'members')::int, -1),
+	coalesce((t.quotas ->> 'roles')::int, -1), coalesce((t.quotas ->> 'api_keys')::int, -1)`
 
-func scanTenant(row pgx.CollectableRow) (tenants.Tenant, error) {
-	var t tenants.Tenant
-	err := row.Scan(&t.ID, &t.Slug, &t.Name, &t.CreatedAt, &t.Suspended)
+func scanTenant(row pgx.CollectableRow) (t tenants.Tenant, err error) {
+	q := &t.Quotas
+	err = row.Scan(&t.ID, &t.Slug, &t.Name, &t.CreatedAt, &t.Suspended, &t.Deleting, &q.Servers, &q.Members, &q.Roles, &q.APIKeys)
+	for _, v := range []struct {
+		own *int
+		def int
+	}{
+		{&q.Servers, tenants.DefaultQuotas.Servers}, {&q.Members, tenants.DefaultQuotas.Members},
+		{&q.Roles, tenants.DefaultQuotas.Roles}, {&q.APIKeys, tenants.DefaultQuotas.APIKeys},
+	} {
+		if *v.own < 0 {
+			*v.own = v.def
+		}
+	}
 	return t, err
 }
 
@@ -24,7 +40,7 @@ func scanTenant(row pgx.CollectableRow) (tenants.Tenant, error) {
 func (db *DB) TenantBySlug(ctx context.Context, slug string) (t tenants.Tenant, err error) {
 	defer fault.Wrap(&err, "postgres.TenantBySlug(%q)", slug)
 	err = db.AcrossTenants(ctx, "find the tenant that a URL names", func(ctx context.Context, tx pgx.Tx) error {
-		t, err = one(ctx, tx, scanTenant, `SELECT `+tenantColumns+` FROM tenants WHERE slug = $1`, slug)
+		t, err = one(ctx, tx, scanTenant, `SELECT `+tenantColumns+` FROM tenants t WHERE t.slug = $1`, slug)
 		return err
 	})
 	return t, err
@@ -33,8 +49,21 @@ func (db *DB) TenantBySlug(ctx context.Context, slug string) (t tenants.Tenant, 
 // Tenants lists all, by slug.
 func (db *DB) Tenants(ctx context.Context) (ts []tenants.Tenant, err error) {
 	defer fault.Wrap(&err, "postgres.Tenants")
+	err = db.AcrossTenants(ctx, "list tenants for the platform itself", func(ctx context.Context, tx pgx.Tx) error {
+		ts, err = many(ctx, tx, scanTenant, `SELECT `+tenantColumns+` FROM tenants t ORDER BY t.slug`)
+		return err
+	})
+	return ts, err
+}
+
+// TenantsPage lists tenants after a slug, whose slug or name holds what is
+// searched for.
+func (db *DB) TenantsPage(ctx context.Context, search, after string, limit int) (ts []tenants.Tenant, err error) {
+	defer fault.Wrap(&err, "postgres.TenantsPage")
 	err = db.AcrossTenants(ctx, "list tenants for an operator", func(ctx context.Context, tx pgx.Tx) error {
-		ts, err = many(ctx, tx, scanTenant, `SELECT `+tenantColumns+` FROM tenants ORDER BY slug`)
+		ts, err = many(ctx, tx, scanTenant, `
+			SELECT `+tenantColumns+` FROM tenants t
+			WHERE t.slug > $2 AND ($1 = '' OR t.slug LIKE $1 OR t.name ILIKE $1) ORDER BY t.slug LIMIT $3`, containing(search), after, limit)
 		return err
 	})
 	return ts, err
@@ -43,12 +72,12 @@ func (db *DB) Tenants(ctx context.Context) (ts []tenants.Tenant, err error) {
 // PutTenant creates or renames.
 func (db *DB) PutTenant(ctx context.Context, slug, name string) (t tenants.Tenant, err error) {
 	defer fault.Wrap(&err, "postgres.PutTenant(%q)", slug)
-	if err := tenants.ValidSlug(slug); err != nil {
+	if err := tenants.ValidTenantSlug(slug); err != nil {
 		return t, fault.New(fault.InvalidRequest, "%s.", err)
 	}
 	err = db.AcrossTenants(ctx, "an operator creates or renames a tenant", func(ctx context.Context, tx pgx.Tx) error {
 		t, err = one(ctx, tx, scanTenant, `
-			INSERT INTO tenants (id, slug, name) VALUES ($1, $2, $3)
+			INSERT INTO tenants AS t (id, slug, name) VALUES ($1, $2, $3)
 			ON CONFLICT (slug) DO UPDATE SET name = EXCLUDED.name
 			RETURNING `+tenantColumns, tenants.NewID(), slug, name)
 		return err
@@ -56,176 +85,146 @@ func (db *DB) PutTenant(ctx context.Context, slug, name string) (t tenants.Tenan
 	return t, err
 }
 
-const userQuery = `
-	SELECT u.tenant_id, u.id, u.email, u.name, u.disabled_at IS NOT NULL,
-	       coalesce(array_agg(r.role ORDER BY r.role) FILTER (WHERE r.role IS NOT NULL), '{}')
-	FROM users u LEFT JOIN user_roles r ON (r.tenant_id, r.user_id) = (u.tenant_id, u.id)`
-
-func scanUser(row pgx.CollectableRow) (tenants.User, error) {
-	var u tenants.User
-	err := row.Scan(&u.Tenant, &u.ID, &u.Email, &u.Name, &u.Disabled, &u.Roles)
-	return u, err
-}
-
-// UserByID finds a person.
-func (db *DB) UserByID(ctx context.Context, t tenants.ID, id tenants.UserID) (u tenants.User, err error) {
-	defer fault.Wrap(&err, "postgres.UserByID(%s, %s)", t, id)
-	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		u, err = one(ctx, tx, scanUser, userQuery+` WHERE u.id = $1 GROUP BY u.tenant_id, u.id`, id)
-		return err
-	})
-	return u, err
-}
-
-// UserByEmail finds a person by the address they sign in with.
-func (db *DB) UserByEmail(ctx context.Context, t tenants.ID, email string) (u tenants.User, err error) {
-	defer fault.Wrap(&err, "postgres.UserByEmail(%s)", t)
-	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		u, err = one(ctx, tx, scanUser, userQuery+` WHERE u.email = $1 GROUP BY u.tenant_id, u.id`, normalEmail(email))
-		return err
-	})
-	return u, err
-}
-
-// Users lists a tenant's people, by address.
-func (db *DB) Users(ctx context.Context, t tenants.ID) (us []tenants.User, err error) {
-	defer fault.Wrap(&err, "postgres.Users(%s)", t)
-	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		us, err = many(ctx, tx, scanUser, userQuery+` GROUP BY u.tenant_id, u.id ORDER BY u.email`)
-		return err
-	})
-	return us, err
-}
-
-// PutUser creates a person or updates name and roles.
-func (db *DB) PutUser(ctx context.Context, t tenants.ID, email, name string, roles []string) (u tenants.User, err error) {
-	defer fault.Wrap(&err, "postgres.PutUser(%s)", t)
-	email = normalEmail(email)
-	// A nil slice would be NULL, which no role is unlike: it would take none away.
-	roles = append([]string{}, roles...)
-	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		var id tenants.UserID
-		if err := tx.QueryRow(ctx, `
-			INSERT INTO users (tenant_id, id, email, name) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (tenant_id, email) DO UPDATE SET name = EXCLUDED.name RETURNING id`,
-			t, tenants.NewUserID(), email, name).Scan(&id); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `DELETE FROM user_roles WHERE user_id = $1 AND NOT role = ANY ($2)`, id, roles); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `
-			INSERT INTO user_roles (tenant_id, user_id, role) SELECT $1, $2, unnest($3::text[])
-			ON CONFLICT DO NOTHING`, t, id, roles); err != nil {
-			return err
-		}
-		u, err = one(ctx, tx, scanUser, userQuery+` WHERE u.id = $1 GROUP BY u.tenant_id, u.id`, id)
-		return err
-	})
-	return u, err
-}
-
-// SetUserDisabled closes or opens an account. Disabled people keep their rows,
-// so that the audit record can name them.
-func (db *DB) SetUserDisabled(ctx context.Context, t tenants.ID, id tenants.UserID, disabled bool) (err error) {
-	defer fault.Wrap(&err, "postgres.SetUserDisabled(%s, %s)", t, id)
-	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		return changed(tx.Exec(ctx, `UPDATE users SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END WHERE id = $1`, id, disabled))
-	})
-}
-
-// PasswordHash reads a person's hash; signin is its only reader.
-func (db *DB) PasswordHash(ctx context.Context, t tenants.ID, id tenants.UserID) (hash string, err error) {
-	defer fault.Wrap(&err, "postgres.PasswordHash(%s, %s)", t, id)
-	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		return tx.QueryRow(ctx, `SELECT password_hash FROM users WHERE id = $1`, id).Scan(&hash)
-	})
-	return hash, err
-}
-
-// SetPasswordHash stores a person's hash.
-func (db *DB) SetPasswordHash(ctx context.Context, t tenants.ID, id tenants.UserID, hash string) (err error) {
-	defer fault.Wrap(&err, "postgres.SetPasswordHash(%s, %s)", t, id)
-	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		return changed(tx.Exec(ctx, `UPDATE users SET password_hash = $2 WHERE id = $1`, id, hash))
-	})
-}
-
-// Roles lists a tenant's roles with what they open, by name.
-func (db *DB) Roles(ctx context.Context, t tenants.ID) (rs []tenants.Role, err error) {
-	defer fault.Wrap(&err, "postgres.Roles(%s)", t)
-	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		rs, err = many(ctx, tx, func(row pgx.CollectableRow) (r tenants.Role, err error) {
-			var servers, scopes []string
-			if err := row.Scan(&r.Name, &r.Description, &servers, &scopes); err != nil {
-				return r, err
-			}
-			for i := range servers {
-				r.Scopes = append(r.Scopes, tenants.Scope{Server: tenants.ServerID(servers[i]), Name: scopes[i]})
-			}
-			return r, nil
-		}, `
-			SELECT r.name, r.description,
-			       coalesce(array_agg(s.server_id ORDER BY s.server_id, s.scope) FILTER (WHERE s.scope IS NOT NULL), '{}'),
-			       coalesce(array_agg(s.scope ORDER BY s.server_id, s.scope) FILTER (WHERE s.scope IS NOT NULL), '{}')
-			FROM roles r LEFT JOIN role_scopes s ON (s.tenant_id, s.role) = (r.tenant_id, r.name)
-			GROUP BY r.tenant_id, r.name ORDER BY r.name`)
-		return err
-	})
-	return rs, err
-}
-
-// PutRole creates the role or replaces what it opens.
-func (db *DB) PutRole(ctx context.Context, t tenants.ID, r tenants.Role) (err error) {
-	defer fault.Wrap(&err, "postgres.PutRole(%s, %s)", t, r.Name)
-	servers, scopes := make([]string, len(r.Scopes)), make([]string, len(r.Scopes))
-	for i, s := range r.Scopes {
-		servers[i], scopes[i] = string(s.Server), s.Name
+// CreateTenant makes a tenant with its first roles and its first invitation.
+func (db *DB) CreateTenant(ctx context.Context, n tenants.NewTenant) (t tenants.Tenant, err error) {
+	defer fault.Wrap(&err, "postgres.CreateTenant(%q)", n.Slug)
+	if err := tenants.ValidTenantSlug(n.Slug); err != nil {
+		return t, fault.New(fault.InvalidRequest, "%s.", err)
 	}
-	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `
-			INSERT INTO roles (tenant_id, name, description) VALUES ($1, $2, $3)
-			ON CONFLICT (tenant_id, name) DO UPDATE SET description = EXCLUDED.description`, t, r.Name, r.Description); err != nil {
+	err = db.AcrossTenants(ctx, "an operator provisions a tenant", func(ctx context.Context, tx pgx.Tx) error {
+		found, err := many(ctx, tx, scanTenant, `
+			INSERT INTO tenants AS t (id, slug, name, quotas) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (slug) DO NOTHING RETURNING `+tenantColumns, tenants.NewID(), n.Slug, n.Name, n.Quotas)
+		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `
-			DELETE FROM role_scopes WHERE role = $1 AND (server_id, scope) NOT IN (SELECT * FROM unnest($2::text[], $3::text[]))`,
-			r.Name, servers, scopes); err != nil {
+		if len(found) == 0 {
+			return fault.New(fault.Conflict, "There is a tenant %q already. Choose another slug.", n.Slug)
+		}
+		t = found[0]
+		if err := enter(ctx, tx, t.ID); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `
-			INSERT INTO role_scopes (tenant_id, role, server_id, scope)
-			SELECT $1, $2, s.server, s.scope FROM unnest($3::text[], $4::text[]) AS s (server, scope)
-			ON CONFLICT DO NOTHING`, t, r.Name, servers, scopes)
+		for _, r := range n.Roles {
+			if err := saveRole(ctx, tx, t.ID, r); err != nil {
+				return err
+			}
+		}
+		if n.Invitation == nil {
+			return nil
+		}
+		return insertInvitation(ctx, tx, t.ID, *n.Invitation)
+	})
+	return t, err
+}
+
+// enter leaves AcrossTenants for one tenant, within the same transaction and
+// with the rights that serving it has.
+func enter(ctx context.Context, tx pgx.Tx, t tenants.ID) error {
+	if _, err := tx.Exec(ctx, `SET LOCAL ROLE NONE`); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `SELECT set_config('latchkey.tenant', $1, true)`, string(t))
+	return err
+}
+
+// UpdateTenant changes what an operator says of a tenant. One that is being
+// deleted stays suspended.
+func (db *DB) UpdateTenant(ctx context.Context, id tenants.ID, c tenants.TenantChange) (t tenants.Tenant, err error) {
+	defer fault.Wrap(&err, "postgres.UpdateTenant(%s)", id)
+	if _, err := tenants.ParseID(string(id)); err != nil {
+		return t, fault.New(fault.Unexpected, "A tenant is missing here.").Because(err)
+	}
+	err = db.AcrossTenants(ctx, "the name, quotas and suspension of one tenant", func(ctx context.Context, tx pgx.Tx) error {
+		t, err = one(ctx, tx, scanTenant, `
+			UPDATE tenants t SET name = coalesce($2, t.name), quotas = t.quotas || $4::jsonb,
+			  suspended_at = CASE WHEN t.deleting_at IS NOT NULL OR $3::boolean IS NULL THEN t.suspended_at WHEN $3 THEN coalesce(t.suspended_at, now()) END
+			WHERE t.id = $1 RETURNING `+tenantColumns, id, c.Name, c.Suspended, c.Quotas)
 		return err
 	})
+	return t, err
 }
 
-// DeleteRole takes the role from everyone who holds it.
-func (db *DB) DeleteRole(ctx context.Context, t tenants.ID, name string) (err error) {
-	defer fault.Wrap(&err, "postgres.DeleteRole(%s, %s)", t, name)
-	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		return changed(tx.Exec(ctx, `DELETE FROM roles WHERE name = $1`, name))
-	})
-}
-
-// Access reads a person and everything that their roles open.
-func (db *DB) Access(ctx context.Context, t tenants.ID, id tenants.UserID) (a tenants.Access, err error) {
-	defer fault.Wrap(&err, "postgres.Access(%s, %s)", t, id)
+// Usage counts what quotas bound.
+func (db *DB) Usage(ctx context.Context, t tenants.ID) (u tenants.Quotas, err error) {
+	defer fault.Wrap(&err, "postgres.Usage(%s)", t)
 	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		if a.User, err = one(ctx, tx, scanUser, userQuery+` WHERE u.id = $1 GROUP BY u.tenant_id, u.id`, id); err != nil {
-			return err
-		}
-		scopes, err := many(ctx, tx, func(row pgx.CollectableRow) (s tenants.Scope, err error) {
-			return s, row.Scan(&s.Server, &s.Name)
-		}, `SELECT DISTINCT s.server_id, s.scope FROM user_roles u JOIN role_scopes s USING (tenant_id, role) WHERE u.user_id = $1`, id)
-		a.Scopes = make(map[tenants.Scope]bool, len(scopes))
-		for _, s := range scopes {
-			a.Scopes[s] = true
-		}
-		return err
+		return tx.QueryRow(ctx, `SELECT (SELECT count(*) FROM servers), (SELECT count(*) FROM users), (SELECT count(*) FROM roles), 0`).
+			Scan(&u.Servers, &u.Members, &u.Roles, &u.APIKeys)
 	})
-	return a, err
+	return u, err
 }
 
-func normalEmail(s string) string { return strings.ToLower(strings.TrimSpace(s)) }
+// TenantEffects counts what DeleteTenant removes.
+func (db *DB) TenantEffects(ctx context.Context, t tenants.ID) (e tenants.Effects, err error) {
+	defer fault.Wrap(&err, "postgres.TenantEffects(%s)", t)
+	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+		e, err = effects(ctx, tx, `
+			SELECT 'servers, with their revisions and their credentials at Vault', count(*) FROM servers
+			UNION ALL SELECT 'people, with their passwords and browser sessions', count(*) FROM users
+			UNION ALL SELECT 'roles', count(*) FROM roles
+			UNION ALL SELECT 'invitations that nobody has used yet', count(*) FROM invitations WHERE accepted_at IS NULL AND revoked_at IS NULL
+			UNION ALL SELECT 'apps that people connected', count(*) FROM oauth_clients WHERE deleted_at IS NULL
+			UNION ALL SELECT 'grants in force', count(*) FROM oauth_grants WHERE `+grantInForce)
+		return err
+	})
+	return e, err
+}
+
+const grantInForce = `revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())`
+
+// effects reads lines of what and how many, and leaves out those that are none.
+func effects(ctx context.Context, tx pgx.Tx, query string, args ...any) (tenants.Effects, error) {
+	return many(ctx, tx, func(row pgx.CollectableRow) (e tenants.Effect, err error) {
+		return e, row.Scan(&e.What, &e.Count)
+	}, `SELECT * FROM (`+query+`) AS e (what, n) WHERE n > 0`, args...)
+}
+
+// BeginDeleteTenant marks the tenant and queues its end.
+func (db *DB) BeginDeleteTenant(ctx context.Context, t tenants.ID, createdBy string, at time.Time) (op tenants.Operation, err error) {
+	defer fault.Wrap(&err, "postgres.BeginDeleteTenant(%s)", t)
+	if _, err := tenants.ParseID(string(t)); err != nil {
+		return op, fault.New(fault.Unexpected, "A tenant is missing here.").Because(err)
+	}
+	err = db.AcrossTenants(ctx, "an operator deletes a tenant", func(ctx context.Context, tx pgx.Tx) error {
+		var slug string
+		if err := tx.QueryRow(ctx, `
+			UPDATE tenants SET deleting_at = coalesce(deleting_at, $2), suspended_at = coalesce(suspended_at, $2)
+			WHERE id = $1 RETURNING slug`, t, at).Scan(&slug); err != nil {
+			return err
+		}
+		if err := enter(ctx, tx, t); err != nil {
+			return err
+		}
+		op, err = enqueue(ctx, tx, tenants.Operation{
+			Tenant: t, TenantSlug: slug, Kind: tenants.DeleteTenantOperation, Target: string(t), Name: slug, CreatedBy: createdBy, CreatedAt: at,
+		})
+		return err
+	})
+	return op, err
+}
+
+// deleteBatch bounds what one transaction of DeleteTenant removes.
+const deleteBatch = 500
+
+// DeleteTenant removes the rows of a tenant, a part at a time, so that no
+// transaction is long and one that was interrupted is gone on with.
+func (db *DB) DeleteTenant(ctx context.Context, t tenants.ID) (err error) {
+	defer fault.Wrap(&err, "postgres.DeleteTenant(%s)", t)
+	for _, table := range []string{"servers", "users", "oauth_clients"} {
+		for more := true; more; {
+			err := db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+				tag, err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE id IN (SELECT id FROM `+table+` LIMIT $1)`, deleteBatch)
+				more = tag.RowsAffected() == deleteBatch
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return db.AcrossTenants(ctx, "remove a tenant that an operator deleted", func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `DELETE FROM tenants WHERE id = $1`, t)
+		return err
+	})
+}
