@@ -14,9 +14,19 @@ import (
 
 // Fixture is a store, and what its contract needs of others.
 type Fixture struct {
-	Store tenants.Store
+	Store Store
 	// AddServer makes a server that scopes can be of.
 	AddServer func(t *testing.T, tenant tenants.ID) tenants.ServerID
+}
+
+// Store is all that a store of tenants does.
+type Store interface {
+	tenants.Store
+	tenants.Hosting
+	tenants.Members
+	tenants.RoleAdmin
+	tenants.Invitations
+	tenants.Operations
 }
 
 // Run runs the suite on one store; each part has tenants of its own.
@@ -31,6 +41,19 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		"AccessFollowsRoles":   (*suite).access,
 		"UnknownIsNotFound":    (*suite).unknown,
 		"PutAtTheSameTime":     (*suite).concurrent,
+		"Permissions":          (*suite).permissions,
+		"LastAdminStays":       (*suite).lastAdmin,
+		"ListOfMembers":        (*suite).members,
+		"MemberLeaves":         (*suite).leaves,
+		"AccessIsChanged":      (*suite).changeAccess,
+		"RoleLeaves":           (*suite).roleLeaves,
+		"Invitations":          (*suite).invitations,
+		"Acceptance":           (*suite).acceptance,
+		"AcceptedOnce":         (*suite).acceptedOnce,
+		"SameTokenTwoTenants":  (*suite).sameToken,
+		"Provisioning":         (*suite).provisioning,
+		"Quotas":               (*suite).quotas,
+		"Operations":           (*suite).operations,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &suite{T: t, Fixture: f}
@@ -104,6 +127,10 @@ func (s *suite) tenants() {
 	for _, bad := range []string{"", "a", "A-b", "-ab", "ab-", "a_b", strings.Repeat("a", 41), "a b", "ab\n", "é1"} {
 		_, err := s.Store.PutTenant(s.Context(), bad, "x")
 		s.code("slug "+bad, err, fault.InvalidRequest)
+	}
+	for _, own := range []string{"platform", "ops", "api"} {
+		_, err := s.Store.PutTenant(s.Context(), own, "x")
+		s.code("the platform's own slug "+own, err, fault.InvalidRequest)
 	}
 	for _, bad := range []string{"", strings.Repeat("x", 201), "a\x00b"} {
 		_, err := s.Store.PutTenant(s.Context(), slug, bad)
