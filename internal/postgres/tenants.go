@@ -223,6 +223,14 @@ func (db *DB) DeleteTenant(ctx context.Context, t tenants.ID) (err error) {
 			}
 		}
 	}
+	// No foreign key leads there: they are the platform's, too.
+	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `DELETE FROM api_idempotency`)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	return db.AcrossTenants(ctx, "remove a tenant that an operator deleted", func(ctx context.Context, tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `DELETE FROM tenants WHERE id = $1`, t)
 		return err
