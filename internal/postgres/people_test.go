@@ -2,9 +2,11 @@ package postgres_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"latchkey/internal/fault"
 	"latchkey/internal/postgres"
 	"latchkey/internal/postgres/postgrestest"
+	"latchkey/internal/registry"
 	"latchkey/internal/tenants"
 )
 
@@ -48,6 +51,10 @@ func init() {
 			name := "Renamed"
 			made, err := db.UpdateTenant(ctx, t, tenants.TenantChange{Name: &name})
 			return sees(errors.Join(err, of(t, made.ID)))
+		}},
+		"Catalog": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+			c, err := db.Catalog(ctx, t)
+			return len(c), err
 		}},
 		"Usage": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 			u, err := db.Usage(ctx, t)
@@ -146,6 +153,38 @@ func init() {
 			return sees(errors.Join(err, of(t, o.Tenant)))
 		}},
 	})
+}
+
+func TestCatalogOfScopes(t *testing.T) {
+	db := postgrestest.New(t)
+	p := settle(t, db, "acme")
+	ctx := t.Context()
+	tool := func(name, scope string, risk registry.Risk) registry.Tool {
+		return registry.Tool{Name: name, Scope: scope, Risk: risk, Description: "What, \"it\" {does}", InputSchema: json.RawMessage(`{}`)}
+	}
+	staged := revisionOf(p.server.ID, "two")
+	staged.Definition = registry.Definition{
+		Tools:     []registry.Tool{tool("write", "both", registry.Writes), tool("read", "both", registry.Reads), tool("drop", "a", "")},
+		Resources: []registry.Resource{{Name: "r", Scope: "both"}, {Name: "s", Scope: "c"}}, Prompts: []registry.Prompt{{Name: "p", Scope: "both"}},
+	}
+	_, _, err := db.Publish(ctx, p.id, staged)
+	check(t, err)
+	_, err = db.PutServer(ctx, p.id, registry.Server{Slug: "bare", Kind: "echo", Title: "Bare"})
+	check(t, err)
+	got, err := db.Catalog(ctx, p.id)
+	check(t, err)
+	want := registry.Catalog{
+		{ID: got[0].ID, Slug: "bare", Title: "Bare"},
+		{ID: p.server.ID, Slug: "orders", Title: "Orders", Published: true, Scopes: []registry.CatalogScope{
+			{Name: "a", Risk: "", Tools: []registry.CatalogTool{{Name: "drop", Description: "What, \"it\" {does}"}}},
+			{Name: "both", Risk: registry.Writes, Resources: 1, Prompts: 1, Tools: []registry.CatalogTool{
+				{Name: "write", Description: "What, \"it\" {does}", Risk: registry.Writes}, {Name: "read", Description: "What, \"it\" {does}", Risk: registry.Reads}}},
+			{Name: "c", Risk: registry.Reads, Resources: 1},
+		}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
 }
 
 // TestTwoWhoRemoveEachOther is the race that a look before the change alone

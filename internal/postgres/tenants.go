@@ -58,11 +58,14 @@ func (db *DB) Tenants(ctx context.Context) (ts []tenants.Tenant, err error) {
 
 // TenantsPage lists tenants after a slug, whose slug or name holds what is
 // searched for.
-func (db *DB) TenantsPage(ctx context.Context, search, after string, limit int) (ts []tenants.Tenant, err error) {
+func (db *DB) TenantsPage(ctx context.Context, search, after string, limit int) (ts []tenants.TenantUse, err error) {
 	defer fault.Wrap(&err, "postgres.TenantsPage")
 	err = db.AcrossTenants(ctx, "list tenants for an operator", func(ctx context.Context, tx pgx.Tx) error {
-		ts, err = many(ctx, tx, scanTenant, `
-			SELECT `+tenantColumns+` FROM tenants t
+		ts, err = many(ctx, tx, func(row pgx.CollectableRow) (u tenants.TenantUse, err error) {
+			u.Tenant, err = scanTenant(appended{row, usageFields(&u.Used)})
+			return u, err
+		}, `
+			SELECT `+tenantColumns+`, `+usageColumns+` FROM tenants t
 			WHERE t.slug > $2 AND ($1 = '' OR t.slug LIKE $1 OR t.name ILIKE $1) ORDER BY t.slug LIMIT $3`, containing(search), after, limit)
 		return err
 	})
@@ -145,12 +148,27 @@ func (db *DB) UpdateTenant(ctx context.Context, id tenants.ID, c tenants.TenantC
 	return t, err
 }
 
+// usageColumns count what quotas bound, of tenant t.
+const usageColumns = `(SELECT count(*) FROM servers x WHERE x.tenant_id = t.id), (SELECT count(*) FROM users x WHERE x.tenant_id = t.id),
+	(SELECT count(*) FROM roles x WHERE x.tenant_id = t.id), 0`
+
+func usageFields(u *tenants.Quotas) []any {
+	return []any{&u.Servers, &u.Members, &u.Roles, &u.APIKeys}
+}
+
+// appended is a row that is scanned into some more.
+type appended struct {
+	pgx.CollectableRow
+	more []any
+}
+
+func (r appended) Scan(into ...any) error { return r.CollectableRow.Scan(append(into, r.more...)...) }
+
 // Usage counts what quotas bound.
 func (db *DB) Usage(ctx context.Context, t tenants.ID) (u tenants.Quotas, err error) {
 	defer fault.Wrap(&err, "postgres.Usage(%s)", t)
 	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		return tx.QueryRow(ctx, `SELECT (SELECT count(*) FROM servers), (SELECT count(*) FROM users), (SELECT count(*) FROM roles), 0`).
-			Scan(&u.Servers, &u.Members, &u.Roles, &u.APIKeys)
+		return tx.QueryRow(ctx, `SELECT `+usageColumns+` FROM tenants t`).Scan(usageFields(&u)...)
 	})
 	return u, err
 }

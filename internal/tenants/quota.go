@@ -34,9 +34,15 @@ type NewTenant struct {
 	Invitation *Invitation // of its first person, with its token's hash
 }
 
+// TenantUse is a tenant with how much of its quotas is used.
+type TenantUse struct {
+	Tenant
+	Used Quotas
+}
+
 // Hosting is the part of a store that provisions tenants.
 type Hosting interface {
-	TenantsPage(ctx context.Context, search, afterSlug string, limit int) ([]Tenant, error)
+	TenantsPage(ctx context.Context, search, afterSlug string, limit int) ([]TenantUse, error)
 	// CreateTenant makes all of it or nothing; a slug that is taken is
 	// fault.Conflict.
 	CreateTenant(ctx context.Context, n NewTenant) (Tenant, error)

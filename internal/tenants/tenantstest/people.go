@@ -460,7 +460,7 @@ func (s *suite) provisioning() {
 	if err != nil || len(page) > 1 {
 		s.Errorf("slugs are lower case: %+v, %v", page, err)
 	}
-	if page, err = s.Store.TenantsPage(ctx, slug, "", 10); err != nil || len(page) != 1 || page[0] != t {
+	if page, err = s.Store.TenantsPage(ctx, slug, "", 10); err != nil || len(page) != 1 || page[0].Tenant != t || page[0].Used != (tenants.Quotas{Members: 1, Roles: 1}) {
 		s.Errorf("%+v, %v", page, err)
 	}
 	if page, err = s.Store.TenantsPage(ctx, "", "tt", 2); err != nil || len(page) != 2 || page[0].Slug >= page[1].Slug {
