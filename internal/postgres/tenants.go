@@ -43,7 +43,7 @@ func (db *DB) Tenants(ctx context.Context) (ts []tenants.Tenant, err error) {
 // PutTenant creates or renames.
 func (db *DB) PutTenant(ctx context.Context, slug, name string) (t tenants.Tenant, err error) {
 	defer fault.Wrap(&err, "postgres.PutTenant(%q)", slug)
-	if err := tenants.ValidSlug(slug); err != nil {
+	if err := tenants.ValidTenantSlug(slug); err != nil {
 		return t, fault.New(fault.InvalidRequest, "%s.", err)
 	}
 	err = db.AcrossTenants(ctx, "an operator creates or renames a tenant", func(ctx context.Context, tx pgx.Tx) error {

@@ -86,6 +86,20 @@ type Store interface {
 
 var slugPattern = regexp.MustCompile(`^[a-z][a-z0-9-]{0,38}[a-z0-9]$`)
 
+// reserved slugs are hosts of the platform itself where tenants are hosts.
+var reserved = map[string]bool{"platform": true, "ops": true, "api": true, "www": true, "admin": true, "status": true, "docs": true}
+
+// Reserved reports whether no tenant may take the slug. A server may.
+func Reserved(slug string) bool { return reserved[slug] }
+
+// ValidTenantSlug checks a tenant's slug: ValidSlug, and not Reserved.
+func ValidTenantSlug(s string) error {
+	if Reserved(s) {
+		return fmt.Errorf("%q is reserved for the platform itself: use another slug", s)
+	}
+	return ValidSlug(s)
+}
+
 // ValidSlug checks a tenant's or server's slug: 2-40 characters of a-z, 0-9
 // and `-`, starting with a letter and not ending in `-` (a DNS label).
 func ValidSlug(s string) error {
