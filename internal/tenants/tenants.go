@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -48,8 +49,9 @@ type Role struct {
 
 // Access is what one person may do at this moment.
 type Access struct {
-	User   User
-	Scopes map[Scope]bool
+	User        User
+	Scopes      map[Scope]bool
+	Permissions []Permission // of all their roles; sorted, each once
 }
 
 // Allows reports whether the person's roles open the scope now.
@@ -86,20 +88,6 @@ type Store interface {
 
 var slugPattern = regexp.MustCompile(`^[a-z][a-z0-9-]{0,38}[a-z0-9]$`)
 
-// reserved slugs are hosts of the platform itself where tenants are hosts.
-var reserved = map[string]bool{"platform": true, "ops": true, "api": true, "www": true, "admin": true, "status": true, "docs": true}
-
-// Reserved reports whether no tenant may take the slug. A server may.
-func Reserved(slug string) bool { return reserved[slug] }
-
-// ValidTenantSlug checks a tenant's slug: ValidSlug, and not Reserved.
-func ValidTenantSlug(s string) error {
-	if Reserved(s) {
-		return fmt.Errorf("%q is reserved for the platform itself: use another slug", s)
-	}
-	return ValidSlug(s)
-}
-
 // ValidSlug checks a tenant's or server's slug: 2-40 characters of a-z, 0-9
 // and `-`, starting with a letter and not ending in `-` (a DNS label).
 func ValidSlug(s string) error {
@@ -107,4 +95,15 @@ func ValidSlug(s string) error {
 		return fmt.Errorf("%q is not a slug: use 2 to 40 characters of a-z, 0-9 and -, starting with a letter", trim(s))
 	}
 	return nil
+}
+
+// reservedSlugs stand where a tenant's would, or look like the platform's own.
+var reservedSlugs = []string{"platform", "ops", "api", "www", "admin", "status", "docs"}
+
+// ValidTenantSlug is ValidSlug, and not one of the platform's own.
+func ValidTenantSlug(s string) error {
+	if slices.Contains(reservedSlugs, s) {
+		return fmt.Errorf("%q is the platform's own: choose another slug", s)
+	}
+	return ValidSlug(s)
 }
