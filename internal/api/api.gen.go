@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"time"
 
+	"latchkey/internal/secret"
+
 	"github.com/labstack/echo/v4"
 	"github.com/oapi-codegen/runtime"
 )
@@ -580,8 +582,8 @@ type APIKeyCreate struct {
 
 // APIKeyCreated defines model for APIKeyCreated.
 type APIKeyCreated struct {
-	Key    APIKey `json:"key"`
-	Secret string `json:"secret"`
+	Key    APIKey      `json:"key"`
+	Secret secret.Text `json:"secret"`
 }
 
 // APIKeyPage defines model for APIKeyPage.

@@ -15,11 +15,12 @@ import (
 // Principal is who makes a call, as the access token says it (RFC 9068).
 type Principal struct {
 	Tenant    tenants.ID
-	User      tenants.UserID // `sub`
+	User      tenants.UserID // `sub`, of a person's token
+	Key       string         // `sub`, of a token that was got with an API key; one of the two is empty
 	Client    string         // `client_id`
-	Grant     string         // `gid`: the consent this token comes from
+	Grant     string         // `gid`: the consent this token comes from; empty with Key
 	TokenID   string         // `jti`
-	Audience  string         // `aud`: the one MCP endpoint it is good for
+	Audience  string         // `aud`: the one MCP endpoint it is good for, or the platform API
 	Scopes    []string       // `scope`
 	IssuedAt  time.Time
 	ExpiresAt time.Time

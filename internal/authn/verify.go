@@ -68,10 +68,21 @@ func NewVerifier(keys Keys, grants Grants, now func() time.Time) *Verifier {
 	return &Verifier{keys: keys, grants: grants, now: now, known: map[[32]byte]verified{}}
 }
 
-// Verify returns who presents the token, or a fault.Unauthenticated that tells
-// a client nothing about why beyond what RFC 6750 section 3.1 allows. The
-// issuer and the audience are compared byte for byte (RFC 9068 section 4).
+// Verify returns which person's agent presents the token, or a
+// fault.Unauthenticated that tells a client nothing about why beyond what RFC
+// 6750 section 3.1 allows. The issuer and the audience are compared byte for
+// byte (RFC 9068 section 4).
 func (v *Verifier) Verify(ctx context.Context, t tenants.ID, issuer, audience, token string) (Principal, error) {
+	p, err := v.VerifyCaller(ctx, t, issuer, audience, token)
+	if err == nil && p.Key != "" {
+		return Principal{}, refuse("it is not a person's", nil)
+	}
+	return p, err
+}
+
+// VerifyCaller is Verify that also takes a token got with an API key. Whether
+// the key is still in force is for the caller to look up.
+func (v *Verifier) VerifyCaller(ctx context.Context, t tenants.ID, issuer, audience, token string) (Principal, error) {
 	if len(token) > maxToken {
 		return Principal{}, refuse("it is too long", nil)
 	}
@@ -97,12 +108,14 @@ func (v *Verifier) Verify(ctx context.Context, t tenants.ID, issuer, audience, t
 	case p.Audience != audience:
 		return Principal{}, refuse("it is for another server", nil)
 	}
-	active, err := v.grants.GrantActive(ctx, t, p.Grant)
-	if err != nil {
-		return Principal{}, err
-	}
-	if !active {
-		return Principal{}, refuse("the access was revoked", nil)
+	if p.Key == "" {
+		active, err := v.grants.GrantActive(ctx, t, p.Grant)
+		if err != nil {
+			return Principal{}, err
+		}
+		if !active {
+			return Principal{}, refuse("the access was revoked", nil)
+		}
 	}
 	p.Scopes = slices.Clone(p.Scopes)
 	return p, nil
@@ -144,14 +157,32 @@ func (v *Verifier) check(ctx context.Context, t tenants.ID, issuer, token string
 	if err := parsed.Claims(key, &c); err != nil {
 		return Principal{}, refuse("its signature or form is wrong", err)
 	}
-	user, err := tenants.ParseUserID(c.Subject)
-	if err != nil || c.Issuer != issuer || c.Audience == "" || c.Client == "" || c.Grant == "" || c.ID == "" || c.Expires == 0 || c.IssuedAt == 0 {
+	p := Principal{
+		Tenant: t, Client: c.Client, Grant: c.Grant, TokenID: c.ID, Audience: c.Audience,
+		Scopes: strings.Fields(c.Scope), IssuedAt: c.IssuedAt.Time(), ExpiresAt: c.Expires.Time(),
+	}
+	if err := p.setSubject(c); err != nil || c.Issuer != issuer || c.Audience == "" || c.Client == "" || c.ID == "" || c.Expires == 0 || c.IssuedAt == 0 {
 		return Principal{}, refuse("a claim is missing or of another issuer", err)
 	}
-	return Principal{
-		Tenant: t, User: user, Client: c.Client, Grant: c.Grant, TokenID: c.ID, Audience: c.Audience,
-		Scopes: strings.Fields(c.Scope), IssuedAt: c.IssuedAt.Time(), ExpiresAt: c.Expires.Time(),
-	}, nil
+	return p, nil
+}
+
+// setSubject tells the two kinds of token apart: a person's comes from a
+// grant, a key's is the key's own (RFC 9068 section 2.2: sub is client_id).
+func (p *Principal) setSubject(c claims) (err error) {
+	if c.Grant != "" {
+		p.User, err = tenants.ParseUserID(c.Subject)
+		return err
+	}
+	if !isKeyID(c.Subject) || c.Subject != c.Client {
+		return errors.New("neither a person's token nor a key's")
+	}
+	p.Key = c.Subject
+	return nil
+}
+
+func isKeyID(s string) bool {
+	return len(s) == 20 && strings.HasPrefix(s, "ak") && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
 }
 
 func (v *Verifier) remember(hash [32]byte, k verified) {

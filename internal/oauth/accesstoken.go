@@ -25,7 +25,7 @@ type claims struct {
 	Audience  string `json:"aud"` // exactly one
 	Client    string `json:"client_id"`
 	Scope     string `json:"scope"`
-	Grant     string `json:"gid"`
+	Grant     string `json:"gid,omitempty"` // of a person's token
 	ID        string `json:"jti"`
 	IssuedAt  int64  `json:"iat"`
 	ExpiresAt int64  `json:"exp"`
@@ -33,16 +33,29 @@ type claims struct {
 
 // accessToken mints a token of a grant. It lives no longer than the grant.
 func (s *Server) accessToken(t tenants.Tenant, k openKey, g Grant, scopes []string) (token string, life time.Duration, err error) {
+	return s.mint(t, k, claims{
+		Subject: string(g.User), Audience: s.audience(t, g), Client: g.Client, Scope: strings.Join(scopes, " "), Grant: g.ID,
+	}, g.ExpiresAt)
+}
+
+// audience is what a grant's tokens are good for: one MCP endpoint, or the
+// platform API.
+func (s *Server) audience(t tenants.Tenant, g Grant) string {
+	if g.forConsole() {
+		return s.Sites.API(t.Slug)
+	}
+	return s.Sites.Resource(t.Slug, g.ServerSlug)
+}
+
+// mint signs a token, which lives no longer than until: zero is no bound.
+func (s *Server) mint(t tenants.Tenant, k openKey, c claims, until time.Time) (token string, life time.Duration, err error) {
 	now := s.Now()
 	expires := now.Add(s.AccessTokenLifetime)
-	if !g.ExpiresAt.IsZero() && g.ExpiresAt.Before(expires) {
-		expires = g.ExpiresAt
+	if !until.IsZero() && until.Before(expires) {
+		expires = until
 	}
-	payload, err := json.Marshal(claims{
-		Issuer: s.Sites.Base(t.Slug), Subject: string(g.User), Audience: s.Sites.Resource(t.Slug, g.ServerSlug),
-		Client: g.Client, Scope: strings.Join(scopes, " "), Grant: g.ID, ID: rand.Text(),
-		IssuedAt: now.Unix(), ExpiresAt: expires.Unix(),
-	})
+	c.Issuer, c.ID, c.IssuedAt, c.ExpiresAt = s.Sites.Base(t.Slug), rand.Text(), now.Unix(), expires.Unix()
+	payload, err := json.Marshal(c)
 	if err != nil {
 		return "", 0, err
 	}

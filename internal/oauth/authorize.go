@@ -58,6 +58,9 @@ func (s *Server) authorize(c echo.Context) error {
 		pages.See(c.Response(), c.Request(), s.SignIn.LoginURL(t, here))
 		return nil
 	}
+	if a.client.Kind == Console {
+		return s.admitConsole(c, t, session, a)
+	}
 	o, err := s.offer(ctx, t, session.User.ID, a)
 	switch {
 	case err != nil:
@@ -135,14 +138,25 @@ func (s *Server) read(c echo.Context, t tenants.Tenant, form url.Values) (*ask, 
 	if err := checkChallenge(form); err != nil {
 		return a, err
 	}
-	if a.target, err = s.resolveTarget(ctx, t, form["resource"], scopeList(form.Get("scope"))); err != nil {
-		return a, err
+	if a.client.Kind == Console {
+		err = s.readConsole(t, a)
+	} else {
+		err = s.readTarget(ctx, t, a)
 	}
-	if a.scopes, err = askedScopes(form.Get("scope"), a.target.Revision.Definition.Scopes()); err != nil {
+	if err != nil {
 		return a, err
 	}
 	a.request, err = s.protocolRequest(ctx, a)
 	return a, err
+}
+
+// readTarget finds the server that is asked for and the scopes on it.
+func (s *Server) readTarget(ctx context.Context, t tenants.Tenant, a *ask) (err error) {
+	if a.target, err = s.resolveTarget(ctx, t, a.form["resource"], scopeList(a.form.Get("scope"))); err != nil {
+		return err
+	}
+	a.scopes, err = askedScopes(a.form.Get("scope"), a.target.Revision.Definition.Scopes())
+	return err
 }
 
 // protocolRequest hands fosite the request in the form that it expects: state
@@ -245,9 +259,12 @@ func (c Client) redirect(asked string) (string, bool) {
 	return "", false
 }
 
-// clientByID finds a client of either kind, for /authorize and /par.
+// clientByID finds a client of any kind, for /authorize and /par.
 func (s *Server) clientByID(c echo.Context, t tenants.Tenant, id string) (Client, error) {
 	ctx := c.Request().Context()
+	if id == ConsoleClient {
+		return s.consoleClient(t), nil
+	}
 	if isDocument(id) {
 		return s.documents.get(ctx, id, func() error { return s.throttle(s.fetch, t.ID, c.Request()) })
 	}

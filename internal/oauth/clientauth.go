@@ -92,7 +92,17 @@ func (s *Server) authenticateClient(ctx context.Context, r *http.Request, form u
 	if form.Has("client_assertion") || form.Has("client_assertion_type") {
 		return nil, say(errInvalidClient, "Client assertions are not accepted here; see token_endpoint_auth_methods_supported.")
 	}
-	client, err := s.Store.OAuthClient(ctx, site.From(ctx).ID, got.id)
+	t := site.From(ctx)
+	switch {
+	case got.id == ConsoleClient:
+		if got.shown {
+			return nil, errWrongSecret
+		}
+		return protocolClient{Client: s.consoleClient(t)}, nil
+	case isAPIKey(got.id):
+		return s.authenticateKey(ctx, t, got)
+	}
+	client, err := s.Store.OAuthClient(ctx, t.ID, got.id)
 	if fault.HasCode(err, fault.NotFound) {
 		return nil, say(errInvalidClient, "This client is not registered here. Register again.")
 	}
@@ -100,10 +110,12 @@ func (s *Server) authenticateClient(ctx context.Context, r *http.Request, form u
 		return nil, err
 	}
 	if !provesSecret(client, got) {
-		return nil, say(errInvalidClient, "The client's authentication is wrong.")
+		return nil, errWrongSecret
 	}
 	return protocolClient{Client: client}, nil
 }
+
+var errWrongSecret = say(errInvalidClient, "The client's authentication is wrong.")
 
 // provesSecret also refuses a secret from a client that was given none: it
 // mistakes itself for another.

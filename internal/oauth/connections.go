@@ -73,6 +73,11 @@ func connection(g Grant, d *registry.Definition) consent.Connection {
 	if isDocument(g.Client) {
 		out.PublishedBy = documentHost(g.Client)
 	}
+	if g.forConsole() {
+		out.Server = "The admin console"
+		out.Scopes = []consent.GrantedScope{{Name: ScopeConsole, Title: "What your roles open in the console", Risk: registry.Writes}}
+		return out
+	}
 	for _, name := range g.Scopes {
 		granted := consent.GrantedScope{Name: name, Risk: registry.Reads}
 		for _, tool := range d.Tools {

@@ -21,7 +21,7 @@ import (
 func (s *Server) ask(c echo.Context, t tenants.Tenant, session signin.Session, a *ask, o offer) error {
 	ctx := c.Request().Context()
 	if a.client.Kind == Document { // what follows refers to it
-		if err := s.Store.PutOAuthDocument(ctx, t.ID, a.client); err != nil {
+		if err := s.Store.PutOAuthClient(ctx, t.ID, a.client); err != nil {
 			return s.answerError(c, t, a, err)
 		}
 	}

@@ -39,6 +39,7 @@ var (
 	errTooMany                 = protocol("temporarily_unavailable", http.StatusTooManyRequests)
 	errUnavailable             = protocol("temporarily_unavailable", http.StatusServiceUnavailable)
 	errNotFound                = protocol("not_found", http.StatusNotFound)
+	errUnsupportedTokenType    = protocol("unsupported_token_type", http.StatusBadRequest)
 	errServer                  = protocol("server_error", http.StatusInternalServerError)
 )
 

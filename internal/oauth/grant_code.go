@@ -115,7 +115,7 @@ func (g codeGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.Acce
 			refused = say(errInvalidGrant, "code_verifier does not belong to the code_challenge of the authorization request.")
 			return turn
 		}
-		if refused = g.s.sameTarget(e.tenant, e.form, of.ServerSlug); refused != nil {
+		if refused = g.s.sameTarget(e.tenant, e.form, of); refused != nil {
 			return turn
 		}
 		turn.Use = now

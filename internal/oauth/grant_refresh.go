@@ -113,7 +113,7 @@ func (g refreshGrant) narrows(e exchange, of Grant) error {
 	if extra := without(g.asked(e, of), of.Scopes); len(extra) > 0 {
 		return say(errInvalidScope, "A refresh cannot add scopes. Authorize again for: %.200s", extra[0])
 	}
-	return g.s.sameTarget(e.tenant, e.form, of.ServerSlug)
+	return g.s.sameTarget(e.tenant, e.form, of)
 }
 
 // asked is the scope parameter, or all of the grant.

@@ -82,6 +82,17 @@ func (s *Server) showResource(c echo.Context) error {
 	return cached(c, s.resourceOf(t, s.Sites.Resource(t.Slug, slug), h.Server.Title, h.Revision.Definition.Scopes()))
 }
 
+// showAPIResource describes the platform API. Its scopes are permissions: what
+// a token got with an API key can be narrowed to.
+func (s *Server) showAPIResource(c echo.Context) error {
+	t := site.From(c.Request().Context())
+	var scopes []string
+	for _, p := range tenants.Permissions() {
+		scopes = append(scopes, string(p))
+	}
+	return cached(c, s.resourceOf(t, s.Sites.API(t.Slug), t.Name+": platform API", scopes))
+}
+
 // showTenantResource is for clients that only know the host: it names the
 // authorization server. A token is for one server, whose own document names it.
 func (s *Server) showTenantResource(c echo.Context) error {

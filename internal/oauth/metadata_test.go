@@ -23,7 +23,7 @@ func TestMetadataInAllFormsMatchesWhatIsMounted(t *testing.T) {
 			t.Fatalf("%s: %d %s", u, res.StatusCode, res.body)
 		}
 		for name, want := range map[string][]string{
-			"grant_types_supported":                 {"authorization_code", "refresh_token"},
+			"grant_types_supported":                 {"authorization_code", "refresh_token", "client_credentials"},
 			"code_challenge_methods_supported":      {"S256"},
 			"token_endpoint_auth_methods_supported": {"none", "client_secret_basic", "client_secret_post"},
 			"response_types_supported":              {"code"},

@@ -23,6 +23,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/ory/fosite"
 
+	"latchkey/internal/callers"
 	"latchkey/internal/fault"
 	"latchkey/internal/registry"
 	"latchkey/internal/signin"
@@ -39,6 +40,12 @@ type People interface {
 type Servers interface {
 	Hosted(ctx context.Context, t tenants.ID, slug string) (registry.Hosted, error)
 	HostedAll(ctx context.Context, t tenants.ID) ([]registry.Hosted, error)
+}
+
+// APIKeys is what oauth asks of callers.Keys.
+type APIKeys interface {
+	APIKey(ctx context.Context, t tenants.ID, id string) (callers.Key, error)
+	UseAPIKey(ctx context.Context, t tenants.ID, id string, at time.Time) error
 }
 
 // SignIn says who is sitting at the browser.
@@ -60,6 +67,7 @@ type Config struct {
 	Tenants  People
 	Registry Servers
 	Store    Store
+	APIKeys  APIKeys
 	Sealer   Sealer
 	SignIn   SignIn
 
@@ -98,8 +106,8 @@ type Server struct {
 
 // New makes the server. It fails where something could only fail later.
 func New(c Config) (*Server, error) {
-	if c.Sites == nil || c.Tenants == nil || c.Registry == nil || c.Store == nil || c.Sealer == nil || c.SignIn == nil {
-		return nil, errors.New("oauth: Sites, Tenants, Registry, Store, Sealer and SignIn are needed")
+	if c.Sites == nil || c.Tenants == nil || c.Registry == nil || c.Store == nil || c.APIKeys == nil || c.Sealer == nil || c.SignIn == nil {
+		return nil, errors.New("oauth: Sites, Tenants, Registry, Store, APIKeys, Sealer and SignIn are needed")
 	}
 	orDuration(&c.AccessTokenLifetime, 10*time.Minute)
 	orDuration(&c.RefreshTokenIdle, 30*24*time.Hour)
@@ -170,6 +178,7 @@ func (s *Server) endpoints() []endpoint {
 		{http.MethodGet, "/.well-known/oauth-protected-resource", "", true, s.showTenantResource},
 		{http.MethodGet, "/.well-known/oauth-protected-resource/mcp/:server", "", true, s.showResource},
 		{http.MethodGet, "/.well-known/oauth-protected-resource/mcp/:server/", "", true, s.showResource},
+		{http.MethodGet, "/.well-known/oauth-protected-resource/api/v1", "", true, s.showAPIResource},
 		{http.MethodGet, "/jwks", "jwks_uri", true, s.showKeys},
 
 		{http.MethodPost, "/register", "registration_endpoint", true, s.registerClient},

@@ -25,12 +25,12 @@ func (s *Server) push(c echo.Context) error {
 	if err := s.throttle(s.fetch, t.ID, c.Request()); err != nil {
 		return err
 	}
-	if id := form.Get("client_id"); isDocument(id) { // authentication looks it up
+	if id := form.Get("client_id"); isDocument(id) || id == ConsoleClient { // authentication looks it up
 		client, err := s.clientByID(c, t, id)
 		if err != nil {
 			return pushError(err)
 		}
-		if err := s.Store.PutOAuthDocument(ctx, t.ID, client); err != nil {
+		if err := s.Store.PutOAuthClient(ctx, t.ID, client); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/go-jose/go-jose/v3"
 	"github.com/ory/fosite"
+
+	"latchkey/internal/callers"
 )
 
 // grantType is one way to a token: a file of its own, and a line in grants.
@@ -23,6 +25,7 @@ func (s *Server) grants() []grantType {
 	return []grantType{
 		codeGrant{s},
 		refreshGrant{s},
+		clientGrant{s},
 	}
 }
 
@@ -117,6 +120,7 @@ type protocolClient struct {
 	redirect string
 	scopes   []string
 	audience []string
+	key      *callers.Key // it is an API key, which stands for itself
 }
 
 func (c protocolClient) GetID() string                      { return c.ID }

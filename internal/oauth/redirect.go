@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -156,6 +157,18 @@ func redirectHost(raw string) string {
 		return strings.ToLower(u.Host)
 	}
 	return u.Scheme + ":"
+}
+
+// RedirectHosts are where a client's answers may go: hosts, or schemes of an
+// app's own.
+func (c Client) RedirectHosts() []string {
+	hosts := []string{}
+	for _, r := range c.RedirectURIs {
+		if h := redirectHost(r); h != "" && !slices.Contains(hosts, h) {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
 }
 
 // ownedRedirect reports whether only the owner of a host name gets the answer.

@@ -10,10 +10,11 @@ import (
 	"latchkey/internal/tenants"
 )
 
-// target is the one server that a token will be good for.
+// target is what a token will be good for: one server, or for the console the
+// platform API, which has no Hosted.
 type target struct {
 	registry.Hosted
-	resource string // `aud`: the URL of its MCP endpoint
+	resource string // `aud`: the URL of its MCP endpoint, or of the API
 }
 
 // canonicalResource brings a resource indicator into the form that Sites
@@ -109,16 +110,29 @@ func (s *Server) newTarget(t tenants.Tenant, h registry.Hosted) target {
 }
 
 // sameTarget checks the resource of a token request, which may be left out,
-// against the server of the grant.
-func (s *Server) sameTarget(t tenants.Tenant, form url.Values, server string) error {
+// against what the grant is for.
+func (s *Server) sameTarget(t tenants.Tenant, form url.Values, g Grant) error {
 	resources := form["resource"]
 	if len(resources) == 0 {
 		return nil
 	}
+	if g.forConsole() {
+		return s.apiTarget(t, resources)
+	}
 	if len(resources) == 1 {
-		if slug, whole, ok := s.serverOfResource(t, resources[0]); ok && (whole || slug == server) {
+		if slug, whole, ok := s.serverOfResource(t, resources[0]); ok && (whole || slug == g.ServerSlug) {
 			return nil
 		}
 	}
-	return say(errInvalidTarget, "This grant is for %s only. Send that as the resource, or none.", s.Sites.Resource(t.Slug, server))
+	return say(errInvalidTarget, "This grant is for %s only. Send that as the resource, or none.", s.audience(t, g))
+}
+
+// apiTarget wants resource to be the platform API, once and as it is written.
+// It is a target of its own: no form of it is taken for a server, and nothing
+// but the console and API keys can ask for it.
+func (s *Server) apiTarget(t tenants.Tenant, resources []string) error {
+	if len(resources) == 1 && resources[0] == s.Sites.API(t.Slug) {
+		return nil
+	}
+	return say(errInvalidTarget, "Send resource=%s, once.", s.Sites.API(t.Slug))
 }

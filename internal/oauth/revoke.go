@@ -11,18 +11,18 @@ import (
 	"latchkey/internal/tenants"
 )
 
-// authenticated is what /revoke, /introspect and /par begin with.
-func (s *Server) authenticated(c echo.Context) (tenants.Tenant, Client, error) {
+// authenticated is what /revoke and /introspect begin with.
+func (s *Server) authenticated(c echo.Context) (tenants.Tenant, protocolClient, error) {
 	ctx := c.Request().Context()
 	form, err := readForm(c)
 	if err != nil {
-		return tenants.Tenant{}, Client{}, err
+		return tenants.Tenant{}, protocolClient{}, err
 	}
 	client, err := s.authenticateClient(ctx, c.Request(), form)
 	if err != nil {
-		return tenants.Tenant{}, Client{}, err
+		return tenants.Tenant{}, protocolClient{}, err
 	}
-	return site.From(ctx), client.(protocolClient).Client, nil
+	return site.From(ctx), client.(protocolClient), nil
 }
 
 // revoke is RFC 7009. Either kind of token ends the grant with all of its
@@ -35,6 +35,9 @@ func (s *Server) revoke(c echo.Context) error {
 	token := c.Request().PostForm.Get("token")
 	if token == "" {
 		return say(errInvalidRequest, "Send token.")
+	}
+	if client.key != nil {
+		return say(errUnsupportedTokenType, "A token of an API key ends within minutes, or at once with the key.")
 	}
 	ctx := c.Request().Context()
 	found, err := s.grantOfToken(ctx, t, token)
@@ -71,6 +74,9 @@ func (s *Server) introspect(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if client.key != nil {
+		return s.introspectKey(c, t, *client.key)
+	}
 	found, err := s.grantOfToken(c.Request().Context(), t, c.Request().PostForm.Get("token"))
 	if err != nil {
 		return err
@@ -81,7 +87,7 @@ func (s *Server) introspect(c echo.Context) error {
 	}
 	out := introspection{
 		Active: true, TokenUse: "refresh_token", Issuer: s.Sites.Base(t.Slug),
-		Subject: string(found.Grant.User), Audience: s.Sites.Resource(t.Slug, found.Grant.ServerSlug),
+		Subject: string(found.Grant.User), Audience: s.audience(t, found.Grant),
 		Client: found.Grant.Client, Scope: strings.Join(found.Grant.Scopes, " "), Grant: found.Grant.ID,
 	}
 	if a := found.access; a != nil {

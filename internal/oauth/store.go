@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"time"
 
+	"latchkey/internal/callers"
 	"latchkey/internal/tenants"
 )
 
@@ -20,6 +21,7 @@ type ClientKind string
 const (
 	Registered ClientKind = "registered" // by RFC 7591
 	Document   ClientKind = "document"   // by a document at its client_id (CIMD)
+	Console    ClientKind = "console"    // built in: ConsoleClient
 )
 
 // Client is an app of one tenant's people.
@@ -64,7 +66,7 @@ type ConsentKey struct {
 	User         tenants.UserID
 	Client       string
 	RedirectHost string
-	Server       tenants.ServerID
+	Server       tenants.ServerID // empty: the platform API, which only the console asks for
 }
 
 // Consent is what a person agreed to for one key.
@@ -92,9 +94,14 @@ type Grant struct {
 
 	// Read along with the grant.
 	ClientName  string
+	UserEmail   string
 	ServerSlug  string
 	ServerTitle string
 }
+
+// forConsole reports whether the grant is for the platform API and not for a
+// server.
+func (g Grant) forConsole() bool { return g.Client == ConsoleClient && g.Server == "" }
 
 // Live reports whether tokens may be issued from the grant.
 func (g Grant) Live(now time.Time) bool {
@@ -148,6 +155,54 @@ type Key struct {
 	SignsFrom time.Time // signs from then until the next one does
 }
 
+// ClientFilter of ListClients. The zero one is all.
+type ClientFilter struct {
+	Search     string // part of the name or of the id
+	Authorized *bool  // somebody let it in, or nobody did
+}
+
+// ListedClient is a client with what became of it.
+type ListedClient struct {
+	Client
+	Grants     int       // in force
+	LastUsedAt time.Time // when tokens were last issued to it; zero: never
+}
+
+// GrantStatus is what became of a grant.
+type GrantStatus string
+
+const (
+	GrantActive  GrantStatus = "active"
+	GrantExpired GrantStatus = "expired"
+	GrantRevoked GrantStatus = "revoked"
+)
+
+// Status of the grant at a time.
+func (g Grant) Status(now time.Time) GrantStatus {
+	switch {
+	case !g.RevokedAt.IsZero():
+		return GrantRevoked
+	case !g.Live(now):
+		return GrantExpired
+	}
+	return GrantActive
+}
+
+// GrantFilter of ListGrants. The zero one is all.
+type GrantFilter struct {
+	Member string // address or id
+	Client string
+	Server string // slug
+	Status GrantStatus
+}
+
+// ClientUse counts what hangs on a client.
+type ClientUse struct {
+	Grants   int // in force
+	People   int // who gave them
+	Consents int // that are remembered
+}
+
 // Collected counts what a collection removed.
 type Collected struct{ Clients, Requests, Consents, Grants, Codes, RefreshTokens int64 }
 
@@ -167,8 +222,9 @@ type Store interface {
 	CreateOAuthClient(ctx context.Context, t tenants.ID, c Client) error
 	// UpdateOAuthClient replaces what a client says of itself.
 	UpdateOAuthClient(ctx context.Context, t tenants.ID, c Client) error
-	// PutOAuthDocument creates or updates a client of kind Document.
-	PutOAuthDocument(ctx context.Context, t tenants.ID, c Client) error
+	// PutOAuthClient creates or updates a client that did not register: one of
+	// kind Document, or the Console.
+	PutOAuthClient(ctx context.Context, t tenants.ID, c Client) error
 	// DeleteOAuthClient also revokes the client's grants.
 	DeleteOAuthClient(ctx context.Context, t tenants.ID, id string, at time.Time) error
 
@@ -201,6 +257,15 @@ type Store interface {
 	RevokeGrant(ctx context.Context, t tenants.ID, id, reason string, at time.Time) error
 	// NoteChallenge marks a grant; an unknown one is no error.
 	NoteChallenge(ctx context.Context, t tenants.ID, grant string, at time.Time) error
+
+	// ListClients and ListGrants are for administrators: pages of all that there
+	// is, the newest first, those after the given one. A deleted client is not
+	// listed; its grants are, as revoked. ListedClient has one of the clients.
+	ListClients(ctx context.Context, t tenants.ID, f ClientFilter, after callers.Position, limit int, now time.Time) ([]ListedClient, error)
+	ListedClient(ctx context.Context, t tenants.ID, id string, now time.Time) (ListedClient, error)
+	ListGrants(ctx context.Context, t tenants.ID, f GrantFilter, after callers.Position, limit int, now time.Time) ([]Grant, error)
+	// ClientUse counts what deleting a client takes along.
+	ClientUse(ctx context.Context, t tenants.ID, id string, now time.Time) (ClientUse, error)
 
 	SigningKeys(ctx context.Context, t tenants.ID) ([]Key, error)
 	// AddSigningKey stores k if admit, given the keys there are, says so. Calls

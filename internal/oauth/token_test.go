@@ -261,7 +261,7 @@ func TestClientAuthentication(t *testing.T) {
 func TestUnknownGrantType(t *testing.T) {
 	w := newWorld(t)
 	a := w.register(w.acme)
-	for _, grant := range []string{"password", "client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange", "implicit", "authorization_code refresh_token"} {
+	for _, grant := range []string{"password", "urn:ietf:params:oauth:grant-type:token-exchange", "implicit", "authorization_code refresh_token"} {
 		wantError(t, a.token(url.Values{"grant_type": {grant}}), 400, "unsupported_grant_type")
 	}
 	wantError(t, a.token(url.Values{"x": {"y"}}), 400, "invalid_request")

@@ -167,7 +167,7 @@ func newSerialWorld(t testing.TB, change ...func(*oauth.Config)) *world {
 		signIn: &signInFake{sessions: map[string]signin.Session{}, sites: sites},
 	}
 	w.config = oauth.Config{
-		Sites: sites, Tenants: w.db, Registry: w.db, Store: w.db, Sealer: w.sealer, SignIn: w.signIn, Now: w.clock.now,
+		Sites: sites, Tenants: w.db, Registry: w.db, Store: w.db, APIKeys: w.db, Sealer: w.sealer, SignIn: w.signIn, Now: w.clock.now,
 	}
 	for _, c := range change {
 		c(&w.config)

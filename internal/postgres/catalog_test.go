@@ -29,7 +29,7 @@ func TestCatalog(t *testing.T) {
 	for _, rule := range []struct{ name, violations string }{
 		{"EveryTableIsATenantsOrListed", `
 			SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
-			AND oid NOT IN (SELECT oid FROM tenant_tables) AND relname NOT IN ('grant_keys', 'goose_db_version')`},
+			AND oid NOT IN (SELECT oid FROM tenant_tables) AND relname NOT IN ('grant_keys', 'goose_db_version', 'operators', 'operator_sessions', 'operator_keys', 'operator_tokens')`},
 		{"TenantIDIsNeverNull", `
 			SELECT name FROM tenant_tables JOIN pg_attribute ON attrelid = oid AND attname = 'tenant_id'
 			WHERE NOT attnotnull AND name <> 'tenants'`}, // there it is generated from the primary key
@@ -86,6 +86,11 @@ func TestCatalog(t *testing.T) {
 		{"RevisionsCannotBeChanged", `
 			SELECT r || ' ' || p FROM unnest('{latchkey_app,latchkey_across}'::text[]) r, unnest('{UPDATE,DELETE,TRUNCATE}'::text[]) p
 			WHERE has_table_privilege(r, 'revisions', p)`},
+		{"OperatorsAreNotReadAcrossTenants", `
+			SELECT t || ' ' || p FROM unnest('{operators,operator_sessions,operator_keys,operator_tokens}'::text[]) t, unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) p
+			WHERE has_table_privilege('latchkey_across', t, p)`},
+		{"OperatorsKeysAreNotForgotten", `
+			SELECT p FROM unnest('{DELETE,TRUNCATE}'::text[]) p WHERE has_table_privilege('latchkey_app', 'operator_keys', p)`},
 		{"NobodyMayTruncate", `
 			SELECT r || ' ' || name FROM tenant_tables, unnest('{latchkey_app,latchkey_across}'::text[]) r
 			WHERE has_table_privilege(r, oid, 'TRUNCATE, REFERENCES, TRIGGER')`},

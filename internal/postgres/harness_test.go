@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"latchkey/internal/audit"
+	"latchkey/internal/callers"
 	"latchkey/internal/fault"
 	"latchkey/internal/idempotency"
 	"latchkey/internal/oauth"
@@ -86,6 +87,8 @@ type place struct {
 	session        signin.Record
 	once           idempotency.Name
 	invited        invited
+	apiKey         callers.Key
+	console        callers.Session
 }
 
 var began = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
@@ -143,7 +146,16 @@ func settle(t testing.TB, db *postgres.DB, slug string) *place {
 	_, _, err = db.ClaimName(ctx, p.id, p.once, randomHash(), began)
 	check(t, err)
 	p.invited = invite(t, db, p)
+	p.apiKey = newAPIKey()
+	check(t, db.CreateAPIKey(ctx, p.id, p.apiKey))
+	p.console = callers.Session{ID: tenants.RandomID("cs"), User: user.ID, Grant: p.grant.ID, Token: randomHash(), CreatedAt: began, LastSeenAt: began}
+	check(t, db.CreateConsoleSession(ctx, p.id, p.console, began.Add(-time.Hour)))
 	return p
+}
+
+func newAPIKey() callers.Key {
+	k, _ := callers.NewKey(callers.Key{Name: "CI", Permissions: []tenants.Permission{tenants.ServersRead}, CreatedBy: "pat", CreatedAt: began})
+	return k
 }
 
 func newIssue(p *place) oauth.Issue {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"latchkey/internal/callers"
 	"latchkey/internal/fault"
 	"latchkey/internal/oauth"
 	"latchkey/internal/postgres"
@@ -30,6 +31,10 @@ var notOneTenants = []string{
 	"Close", "Ping", "CheckSchema", "Endpoint", "Listen", "AcrossTenants", // of the database itself
 	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", "CollectAnswers", // named exceptions
 	"AddAuditPartitions", "GrantKeys", "AddFirstGrantKey", // no tenant's rows
+	"APIKeyByHash",                                                                                      // who holds a key need not say whose it is
+	"Operators", "Operator", "PutOperator", "DeleteOperator", "OperatorPassword", "SetOperatorPassword", // operators belong to no tenant
+	"CreateOperatorSession", "OperatorSession", "TouchOperatorSession", "DeleteOperatorSession",
+	"OperatorKeys", "OperatorKey", "OperatorKeyByHash", "OperatorKeyByToken", "CreateOperatorKey", "RevokeOperatorKey", "UseOperatorKey", "CreateOperatorToken",
 }
 
 // access calls one method inside tenant t for what p has. It returns how much
@@ -184,10 +189,10 @@ var accesses = map[string]access{
 		c.Name, c.RedirectURIs = "Evil", []string{"https://evil.example/"}
 		return sees(db.UpdateOAuthClient(ctx, t, c))
 	}},
-	"PutOAuthDocument": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+	"PutOAuthClient": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		c := p.client
 		c.ID, c.Kind = "https://app.example/client.json", oauth.Document
-		return sees(db.PutOAuthDocument(ctx, t, c))
+		return sees(db.PutOAuthClient(ctx, t, c))
 	}},
 	"DeleteOAuthClient": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		return sees(db.DeleteOAuthClient(ctx, t, p.client.ID, began))
@@ -257,6 +262,57 @@ var accesses = map[string]access{
 	"AddSigningKey": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		k := oauth.Key{ID: tenants.RandomID("ky"), Public: make([]byte, 32), Sealed: []byte("x"), CreatedAt: began, SignsFrom: began}
 		return sees(db.AddSigningKey(ctx, t, k, func([]oauth.Key) bool { return true }))
+	}},
+	"ListClients": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		cs, err := db.ListClients(ctx, t, oauth.ClientFilter{}, callers.Position{}, 10, began)
+		return len(cs), err
+	}},
+	"ListedClient": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.ListedClient(ctx, t, p.client.ID, began)
+		return sees(err)
+	}},
+	"ListGrants": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		gs, err := db.ListGrants(ctx, t, oauth.GrantFilter{}, callers.Position{}, 10, began)
+		return len(gs), err
+	}},
+	"ClientUse": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		n, err := db.ClientUse(ctx, t, p.client.ID, began)
+		return n.Grants, err
+	}},
+	"APIKey": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.APIKey(ctx, t, p.apiKey.ID)
+		return sees(err)
+	}},
+	"APIKeys": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		ks, err := db.APIKeys(ctx, t, callers.Position{}, 10)
+		return len(ks), err
+	}},
+	"CountAPIKeys": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return db.CountAPIKeys(ctx, t, began)
+	}},
+	"CreateAPIKey": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.CreateAPIKey(ctx, t, newAPIKey()))
+	}},
+	"RevokeAPIKey": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.RevokeAPIKey(ctx, t, p.apiKey.ID, began))
+	}},
+	"UseAPIKey": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.UseAPIKey(ctx, t, p.apiKey.ID, began)
+	}},
+	"CreateConsoleSession": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		s := p.console
+		s.ID, s.Token = tenants.RandomID("cs"), randomHash()
+		return sees(db.CreateConsoleSession(ctx, t, s, began.Add(24*time.Hour))) // which drops all others of the tenant
+	}},
+	"ConsoleSession": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, state, err := db.ConsoleSession(ctx, t, p.console.Token)
+		return sees(errors.Join(err, of(t, state.User.Tenant)))
+	}},
+	"TouchConsoleSession": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.TouchConsoleSession(ctx, t, p.console.ID, began.Add(time.Hour))
+	}},
+	"DeleteConsoleSession": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.DeleteConsoleSession(ctx, t, p.console.ID)
 	}},
 	"DeleteSigningKeys": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		return 0, db.DeleteSigningKeys(ctx, t, []string{p.key})

@@ -61,19 +61,22 @@ func (db *DB) UpdateOAuthClient(ctx context.Context, t tenants.ID, c oauth.Clien
 	})
 }
 
-// PutOAuthDocument creates or updates a client known by its document. A
-// registered client of that id, which cannot be, is left alone.
-func (db *DB) PutOAuthDocument(ctx context.Context, t tenants.ID, c oauth.Client) (err error) {
-	defer fault.Wrap(&err, "postgres.PutOAuthDocument(%s, %.200q)", t, c.ID)
+// PutOAuthClient creates or updates a client that did not register. One of
+// another kind and the same id, which cannot be, is left alone.
+func (db *DB) PutOAuthClient(ctx context.Context, t tenants.ID, c oauth.Client) (err error) {
+	defer fault.Wrap(&err, "postgres.PutOAuthClient(%s, %.200q)", t, c.ID)
+	if c.Kind == oauth.Registered {
+		return fault.New(fault.Unexpected, "A registered client cannot be put.")
+	}
 	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
 		return changed(tx.Exec(ctx, `
 			INSERT INTO oauth_clients AS old (tenant_id, id, kind, name, uri, auth_method, redirect_uris, grant_types, scope, created_at)
-			VALUES ($1, $2, 'document', $3, $4, 'none', $5, $6, $7, $8)
+			VALUES ($1, $2, $9, $3, $4, 'none', $5, $6, $7, $8)
 			ON CONFLICT (tenant_id, id) DO UPDATE
 			SET name = EXCLUDED.name, uri = EXCLUDED.uri, redirect_uris = EXCLUDED.redirect_uris,
 			    grant_types = EXCLUDED.grant_types, scope = EXCLUDED.scope, deleted_at = NULL
-			WHERE old.kind = 'document'`,
-			t, c.ID, c.Name, c.URI, c.RedirectURIs, c.GrantTypes, c.Scope, c.CreatedAt))
+			WHERE old.kind = EXCLUDED.kind`,
+			t, c.ID, c.Name, c.URI, c.RedirectURIs, c.GrantTypes, c.Scope, c.CreatedAt, c.Kind))
 	})
 }
 

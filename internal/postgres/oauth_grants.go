@@ -11,12 +11,13 @@ import (
 	"latchkey/internal/tenants"
 )
 
-const grantColumns = `g.id, g.user_id, g.client_id, g.redirect_host, g.server_id, g.scopes, g.created_at, g.expires_at,
-	g.used_at, g.revoked_at, g.revoked_reason, g.challenged_at, c.name, s.slug, s.title`
+const grantColumns = `g.id, g.user_id, g.client_id, g.redirect_host, coalesce(g.server_id, ''), g.scopes, g.created_at, g.expires_at,
+	g.used_at, g.revoked_at, g.revoked_reason, g.challenged_at, c.name, u.email, coalesce(s.slug, ''), coalesce(s.title, '')`
 
 const grantTables = `oauth_grants g
 	JOIN oauth_clients c ON (c.tenant_id, c.id) = (g.tenant_id, g.client_id)
-	JOIN servers s ON (s.tenant_id, s.id) = (g.tenant_id, g.server_id)`
+	JOIN users u ON (u.tenant_id, u.id) = (g.tenant_id, g.user_id)
+	LEFT JOIN servers s ON (s.tenant_id, s.id) = (g.tenant_id, g.server_id)`
 
 // grantRow is where a grant's columns are scanned to.
 type grantRow struct {
@@ -26,7 +27,7 @@ type grantRow struct {
 
 func (r *grantRow) fields() []any {
 	return []any{&r.ID, &r.User, &r.Client, &r.RedirectHost, &r.Server, &r.Scopes, &r.CreatedAt, &r.expires,
-		&r.used, &r.revoked, &r.RevokedReason, &r.challenged, &r.ClientName, &r.ServerSlug, &r.ServerTitle}
+		&r.used, &r.revoked, &r.RevokedReason, &r.challenged, &r.ClientName, &r.UserEmail, &r.ServerSlug, &r.ServerTitle}
 }
 
 func (r *grantRow) grant() oauth.Grant {
@@ -71,7 +72,7 @@ func (db *DB) Issue(ctx context.Context, t tenants.ID, i oauth.Issue) (err error
 		g := i.Grant
 		b.Queue(`
 			INSERT INTO oauth_grants (tenant_id, id, user_id, client_id, redirect_host, server_id, scopes, created_at, expires_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			VALUES ($1, $2, $3, $4, $5, nullif($6, ''), $7, $8, $9)`,
 			t, g.ID, g.User, g.Client, g.RedirectHost, g.Server, g.Scopes, g.CreatedAt, nullTime(g.ExpiresAt))
 		b.Queue(`
 			INSERT INTO oauth_codes (tenant_id, hash, grant_id, redirect_uri, challenge, expires_at)

@@ -137,7 +137,9 @@ type parser struct {
 func (p *parser) file(doc *yaml.Node) *File {
 	o := p.Object(doc, "", "tenant", "name", "servers", "roles", "members")
 	f := &File{Tenant: o.Needed("tenant", "write `tenant: <slug>`"), Title: o.Needed("name", "write the company's name")}
-	p.slug(o, "tenant", f.Tenant)
+	if err := tenants.ValidTenantSlug(f.Tenant); err != nil && f.Tenant != "" {
+		o.Bad("tenant", err.Error(), "")
+	}
 	o.atMost("name", 200)
 	o.List("servers", func(n *yaml.Node, path string) {
 		if s, ok := p.server(n, path); ok {

@@ -180,11 +180,9 @@ func (s *Service) logout(c echo.Context) error {
 	if _, err := s.form(c); err != nil {
 		return s.refused(c, t, err)
 	}
-	if err := s.end(r, t); err != nil {
+	if err := s.SignOut(c.Response(), r); err != nil {
 		return s.failed(c, t, err)
 	}
-	s.setCookie(c.Response(), t, "", -1)
-	s.note(r, t, "", "signed out")
 	pages.See(c.Response(), r, s.sites.Base(t.Slug)+"/signed-out")
 	return nil
 }

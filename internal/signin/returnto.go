@@ -33,6 +33,10 @@ func (s *Service) destination(t tenants.Tenant, returnTo string) string {
 	return s.sites.Base(t.Slug) + returnTo
 }
 
+// ValidReturnTo is for others who send a person on to a path; see
+// validReturnTo.
+func ValidReturnTo(s string) error { return validReturnTo(s) }
+
 // validReturnTo accepts a path with query that a browser resolves below the
 // tenant's base and nowhere else: no scheme or host, no backslash (browsers
 // read it as a slash), nothing that browsers cut out before they resolve, no

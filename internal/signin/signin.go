@@ -125,6 +125,17 @@ func (s *Service) SignOutEverywhere(ctx context.Context, t tenants.ID, user tena
 	return s.sessions.DeleteSessionsOf(ctx, t, user)
 }
 
+// SignOut ends the session of the request's browser, if it has one.
+func (s *Service) SignOut(w http.ResponseWriter, r *http.Request) error {
+	t := site.From(r.Context())
+	if err := s.end(r, t); err != nil {
+		return err
+	}
+	s.setCookie(w, t, "", -1)
+	s.note(r, t, "", "signed out")
+	return nil
+}
+
 func connectionAddr(r *http.Request) netip.Addr {
 	a, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

@@ -89,6 +89,22 @@ func (s *Sites) Base(slug string) string {
 // resource identifier (RFC 8707, RFC 9728).
 func (s *Sites) Resource(slug, server string) string { return s.Base(slug) + "/mcp/" + server }
 
+// API is the URL of the platform API below a tenant's base and, byte for byte,
+// its resource identifier.
+func (s *Sites) API(slug string) string { return s.Base(slug) + "/api/v1" }
+
+// platformLabel is the host of the platform itself where tenants are hosts.
+const platformLabel = "platform"
+
+// Platform is the base URL of what belongs to no tenant, without a slash at
+// its end: the origin, or a host of its own.
+func (s *Sites) Platform() string {
+	if s.byHost {
+		return s.Base(platformLabel)
+	}
+	return s.scheme + "://" + s.host
+}
+
 // WellKnown is the URL of a well-known document about base+path, in the
 // path-inserted form of RFC 8414 section 3.1 and RFC 9728 section 3.1.
 func (s *Sites) WellKnown(name, slug, path string) string {
@@ -132,7 +148,8 @@ func (s *Sites) HostAllowed(host string) bool {
 
 // Locate finds the tenant's slug in host and path and returns the path as the
 // tenant's own routes see it. Three forms are understood for well-known
-// documents: path-inserted, appended, and by host.
+// documents: path-inserted, appended, and by host. The host `platform` is no
+// tenant's.
 //
 //	/t/acme/mcp/orders                                     → acme, /mcp/orders
 //	/.well-known/oauth-protected-resource/t/acme/mcp/orders → acme, /.well-known/oauth-protected-resource/mcp/orders
@@ -140,7 +157,7 @@ func (s *Sites) HostAllowed(host string) bool {
 func (s *Sites) Locate(host, path string) (slug, inner string, ok bool) {
 	if s.byHost {
 		slug, ok = strings.CutSuffix(strings.ToLower(host), s.hostSuffix)
-		return slug, path, ok && tenants.ValidSlug(slug) == nil
+		return slug, path, ok && slug != platformLabel && tenants.ValidSlug(slug) == nil
 	}
 	wellKnown := ""
 	rest := path

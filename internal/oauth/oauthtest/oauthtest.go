@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"latchkey/internal/callers"
 	"latchkey/internal/fault"
 	"latchkey/internal/oauth"
 	"latchkey/internal/tenants"
@@ -32,21 +33,24 @@ type Fixture struct {
 // Run runs the suite, with a fresh fixture for each part.
 func Run(t *testing.T, open func(t *testing.T) Fixture) {
 	for name, test := range map[string]func(*suite){
-		"Clients":                  (*suite).clients,
-		"SameIDInTwoTenants":       (*suite).sameID,
-		"DeletedClientEndsGrants":  (*suite).deletedClient,
-		"Requests":                 (*suite).requests,
-		"TicketIsTakenOnce":        (*suite).ticket,
-		"IssueIsAllOrNothing":      (*suite).issue,
-		"RowsDoNotStraddleTenants": (*suite).straddle,
-		"CodeTurns":                (*suite).code,
-		"RefusedTurnWritesNothing": (*suite).refusedTurn,
-		"TurnsWaitForEachOther":    (*suite).serial,
-		"RevokedGrantStaysRevoked": (*suite).revoke,
-		"GrantsOfAPerson":          (*suite).grants,
-		"FirstKeyIsMadeOnce":       (*suite).keys,
-		"CollectSparesWhatIsInUse": (*suite).collect,
-		"OtherTenantSeesNothing":   (*suite).isolation,
+		"Clients":                     (*suite).clients,
+		"SameIDInTwoTenants":          (*suite).sameID,
+		"DeletedClientEndsGrants":     (*suite).deletedClient,
+		"Requests":                    (*suite).requests,
+		"TicketIsTakenOnce":           (*suite).ticket,
+		"IssueIsAllOrNothing":         (*suite).issue,
+		"RowsDoNotStraddleTenants":    (*suite).straddle,
+		"CodeTurns":                   (*suite).code,
+		"RefusedTurnWritesNothing":    (*suite).refusedTurn,
+		"TurnsWaitForEachOther":       (*suite).serial,
+		"RevokedGrantStaysRevoked":    (*suite).revoke,
+		"GrantsOfAPerson":             (*suite).grants,
+		"FirstKeyIsMadeOnce":          (*suite).keys,
+		"CollectSparesWhatIsInUse":    (*suite).collect,
+		"OtherTenantSeesNothing":      (*suite).isolation,
+		"OnlyTheConsoleNeedsNoServer": (*suite).console,
+		"ListsOfClients":              (*suite).listClients,
+		"ListsOfGrants":               (*suite).listGrants,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(&suite{T: t, Fixture: open(t), now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)})
@@ -145,7 +149,7 @@ func (s *suite) clients() {
 	doc := oauth.Client{ID: "https://app.example/client.json", Kind: oauth.Document, Name: "Doc", AuthMethod: "none", RedirectURIs: []string{"https://app.example/cb"}, GrantTypes: []string{"authorization_code"}, CreatedAt: s.now}
 	for _, name := range []string{"Doc", "Doc 2"} {
 		doc.Name = name
-		s.must(s.Store.PutOAuthDocument(ctx, s.A.Tenant, doc))
+		s.must(s.Store.PutOAuthClient(ctx, s.A.Tenant, doc))
 		if got, err = s.Store.OAuthClient(ctx, s.A.Tenant, doc.ID); err != nil || got.Name != name || got.Kind != oauth.Document {
 			s.Errorf("%+v, %v", got, err)
 		}
@@ -153,7 +157,7 @@ func (s *suite) clients() {
 	// A document cannot take over a registered client.
 	registered := s.client(s.A.Tenant)
 	doc.ID = registered.ID
-	if err := s.Store.PutOAuthDocument(ctx, s.A.Tenant, doc); err == nil {
+	if err := s.Store.PutOAuthClient(ctx, s.A.Tenant, doc); err == nil {
 		s.Error("a document took over a registered client")
 	}
 }
@@ -531,6 +535,196 @@ func (s *suite) isolation() {
 	for _, none := range []tenants.ID{"", "x", "tn", b + "'"} {
 		if _, err := s.Store.OAuthClient(ctx, none, c.ID); err == nil {
 			s.Errorf("the tenant %q sees the client", none)
+		}
+	}
+}
+
+// consoleClient makes the console's client, as an authorization does.
+func (s *suite) consoleClient(t tenants.ID) oauth.Client {
+	s.Helper()
+	c := oauth.Client{ID: oauth.ConsoleClient, Kind: oauth.Console, Name: "Console", AuthMethod: "none", RedirectURIs: []string{"https://acme.example/admin/callback"}, GrantTypes: []string{"authorization_code"}, CreatedAt: s.now}
+	s.must(s.Store.PutOAuthClient(s.Context(), t, c))
+	return c
+}
+
+func (s *suite) console() {
+	ctx := s.Context()
+	c := s.consoleClient(s.A.Tenant)
+	s.consoleClient(s.A.Tenant)
+	i := s.newIssue(s.A, c.ID)
+	i.Grant.Server, i.Consent = "", nil
+	s.must(s.Store.Issue(ctx, s.A.Tenant, i))
+	got, err := s.Store.Grant(ctx, s.A.Tenant, i.Grant.ID)
+	if err != nil || got.Server != "" || got.ServerSlug != "" || got.ServerTitle != "" || got.ClientName != "Console" || got.UserEmail == "" {
+		s.Errorf("%+v, %v", got, err)
+	}
+	s.must(s.Store.WithCode(ctx, s.A.Tenant, i.Code.Hash, func(_ oauth.Code, of oauth.Grant) oauth.Turn {
+		if of.ID != i.Grant.ID || of.Server != "" {
+			s.Errorf("%+v", of)
+		}
+		return oauth.Turn{Use: s.now}
+	}))
+	if gs, err := s.Store.Grants(ctx, s.A.Tenant, s.A.User, s.now, s.now.Add(-time.Hour)); err != nil || len(gs) != 1 {
+		s.Errorf("%+v, %v", gs, err)
+	}
+	s.must(s.Store.RevokeGrant(ctx, s.A.Tenant, i.Grant.ID, "x", s.now))
+
+	app := s.client(s.A.Tenant)
+	i = s.newIssue(s.A, app.ID)
+	i.Grant.Server, i.Consent = "", nil
+	if err := s.Store.Issue(ctx, s.A.Tenant, i); err == nil {
+		s.Error("an app has a grant for no server")
+	}
+	i = s.newIssue(s.A, c.ID)
+	if err := s.Store.Issue(ctx, s.A.Tenant, i); err == nil {
+		s.Error("the console has a grant for a server")
+	}
+	// The name is the console's.
+	for _, kind := range []oauth.ClientKind{oauth.Registered, oauth.Document} {
+		c.Kind = kind
+		if err := s.Store.CreateOAuthClient(ctx, s.B.Tenant, c); err == nil {
+			s.Errorf("a client of kind %s has the console's name", kind)
+		}
+	}
+	c.Kind, c.ID = oauth.Console, "somebody"
+	if err := s.Store.PutOAuthClient(ctx, s.B.Tenant, c); err == nil {
+		s.Error("another client is the console")
+	}
+	c.ID, c.Kind = app.ID, oauth.Document
+	if err := s.Store.PutOAuthClient(ctx, s.A.Tenant, c); err == nil {
+		s.Error("a registered client was replaced")
+	}
+}
+
+func (s *suite) listClients() {
+	ctx := s.Context()
+	var ids []string
+	for range 3 {
+		ids = append(ids, s.client(s.A.Tenant).ID) // all at one moment
+	}
+	slices.Sort(ids)
+	slices.Reverse(ids)
+	used, gone := ids[1], s.client(s.A.Tenant).ID
+	s.must(s.Store.DeleteOAuthClient(ctx, s.A.Tenant, gone, s.now))
+	s.client(s.B.Tenant)
+	revoked, _ := s.issued(s.A, used)
+	s.must(s.Store.RevokeGrant(ctx, s.A.Tenant, revoked.ID, "x", s.now))
+	_, code := s.issued(s.A, used)
+	s.chain(s.A, code)
+
+	list := func(f oauth.ClientFilter, limit int) (got []string) {
+		var after callers.Position
+		for {
+			cs, err := s.Store.ListClients(ctx, s.A.Tenant, f, after, limit, s.now)
+			s.must(err)
+			if len(cs) > limit {
+				s.Fatalf("%d of at most %d", len(cs), limit)
+			}
+			for _, c := range cs {
+				got = append(got, c.ID)
+				after = callers.Position{At: c.CreatedAt, ID: c.ID}
+			}
+			if len(cs) == 0 {
+				return got
+			}
+		}
+	}
+	yes, no := true, false
+	for _, c := range []struct {
+		name string
+		f    oauth.ClientFilter
+		want []string
+	}{
+		{"all", oauth.ClientFilter{}, ids},
+		{"authorized", oauth.ClientFilter{Authorized: &yes}, []string{used}},
+		{"not authorized", oauth.ClientFilter{Authorized: &no}, []string{ids[0], ids[2]}},
+		{"by name", oauth.ClientFilter{Search: "aPP"}, ids},
+		{"by id", oauth.ClientFilter{Search: ids[2][2:]}, []string{ids[2]}},
+		{"by nothing", oauth.ClientFilter{Search: "%"}, nil},
+	} {
+		for _, limit := range []int{1, 2, 50} {
+			if got := list(c.f, limit); !slices.Equal(got, c.want) {
+				s.Errorf("%s, %d at a time: %q, want %q", c.name, limit, got, c.want)
+			}
+		}
+	}
+	got, err := s.Store.ListedClient(ctx, s.A.Tenant, used, s.now)
+	if err != nil || got.Grants != 1 || !got.LastUsedAt.Equal(s.now) || !got.AuthorizedAt.Equal(s.now) {
+		s.Errorf("%+v, %v", got, err)
+	}
+	if got, err := s.Store.ListedClient(ctx, s.A.Tenant, used, s.now.AddDate(1, 0, 0)); err != nil || got.Grants != 0 {
+		s.Errorf("later: %+v, %v", got, err)
+	}
+	if n, err := s.Store.ClientUse(ctx, s.A.Tenant, used, s.now); err != nil || n != (oauth.ClientUse{Grants: 1, People: 1, Consents: 1}) {
+		s.Errorf("%+v, %v", n, err)
+	}
+	if n, err := s.Store.ClientUse(ctx, s.A.Tenant, ids[0], s.now); err != nil || n != (oauth.ClientUse{}) {
+		s.Errorf("%+v, %v", n, err)
+	}
+	for _, id := range []string{gone, "nobody"} {
+		_, err := s.Store.ListedClient(ctx, s.A.Tenant, id, s.now)
+		s.notFound(id, err)
+		_, err = s.Store.ClientUse(ctx, s.A.Tenant, id, s.now)
+		s.notFound(id, err)
+	}
+}
+
+func (s *suite) listGrants() {
+	ctx := s.Context()
+	one, two := s.client(s.A.Tenant).ID, s.client(s.A.Tenant).ID
+	revoked, _ := s.issued(s.A, one)
+	s.must(s.Store.RevokeGrant(ctx, s.A.Tenant, revoked.ID, "x", s.now))
+	active, _ := s.issued(s.A, one)
+	expired := s.newIssue(s.A, two)
+	expired.Grant.ExpiresAt, expired.Grant.CreatedAt = s.now.Add(time.Minute), s.now.Add(-time.Hour)
+	s.must(s.Store.Issue(ctx, s.A.Tenant, expired))
+	c := s.consoleClient(s.A.Tenant)
+	console := s.newIssue(s.A, c.ID)
+	console.Grant.Server, console.Consent, console.Grant.CreatedAt = "", nil, s.now.Add(time.Hour)
+	s.must(s.Store.Issue(ctx, s.A.Tenant, console))
+	other := s.client(s.B.Tenant).ID
+	s.issued(s.B, other)
+
+	later := s.now.Add(2 * time.Minute)
+	both := []string{revoked.ID, active.ID}
+	slices.Sort(both)
+	slices.Reverse(both)
+	all := []string{console.Grant.ID, both[0], both[1], expired.Grant.ID}
+	g, err := s.Store.Grant(ctx, s.A.Tenant, active.ID)
+	s.must(err)
+	for _, c := range []struct {
+		name string
+		f    oauth.GrantFilter
+		want []string
+	}{
+		{"all", oauth.GrantFilter{}, all},
+		{"active", oauth.GrantFilter{Status: oauth.GrantActive}, []string{console.Grant.ID, active.ID}},
+		{"revoked", oauth.GrantFilter{Status: oauth.GrantRevoked}, []string{revoked.ID}},
+		{"expired", oauth.GrantFilter{Status: oauth.GrantExpired}, []string{expired.Grant.ID}},
+		{"of a client", oauth.GrantFilter{Client: two}, []string{expired.Grant.ID}},
+		{"on a server", oauth.GrantFilter{Server: g.ServerSlug}, all[1:]},
+		{"on another", oauth.GrantFilter{Server: "nothing"}, nil},
+		{"of a person by address", oauth.GrantFilter{Member: g.UserEmail, Status: oauth.GrantExpired}, []string{expired.Grant.ID}},
+		{"of a person by id", oauth.GrantFilter{Member: string(s.A.User)}, all},
+		{"of another's person", oauth.GrantFilter{Member: string(s.B.User)}, nil},
+	} {
+		for _, limit := range []int{1, 3, 50} {
+			var got []string
+			var after callers.Position
+			for {
+				gs, err := s.Store.ListGrants(ctx, s.A.Tenant, c.f, after, limit, later)
+				s.must(err)
+				for _, g := range gs {
+					got = append(got, g.ID)
+					after = callers.Position{At: g.CreatedAt, ID: g.ID}
+				}
+				if len(gs) == 0 {
+					break
+				}
+			}
+			if !slices.Equal(got, c.want) {
+				s.Errorf("%s, %d at a time: %q, want %q", c.name, limit, got, c.want)
+			}
 		}
 	}
 }
