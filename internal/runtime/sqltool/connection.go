@@ -43,16 +43,8 @@ type credentials struct {
 	Connections  int           `json:"connections"`
 }
 
-// adminPassword names the only secret of a connection.
+// adminPassword names the only secret of a connection, by its path.
 const adminPassword = "admin.password"
-
-// The registry resolves references such as `{env: NAME}` before a kind sees
-// them, and leaves a tag on the value: so a secret that was referred to can be
-// told from one that was written down, which is refused.
-const (
-	envTag  = "!env"
-	fileTag = "!file"
-)
 
 const defaultConnections = 8
 
@@ -135,7 +127,7 @@ func referred(o registry.Object, key string) secret.Text {
 	switch {
 	case n == nil:
 		o.Bad(key, "is missing", fix)
-	case n.Kind != yaml.ScalarNode || (n.Tag != envTag && n.Tag != fileTag):
+	case !registry.Referred(n):
 		o.Bad(key, "is written in the file", fix+"; secrets do not belong into files that are shared")
 	case n.Value == "":
 		o.Bad(key, "refers to something that is empty", "set it")
@@ -189,6 +181,33 @@ func Database(normalized json.RawMessage, secrets map[string]secret.Text) (vault
 		// other, and a session that was closed counts until its process is gone.
 		ConnectionLimit: 2*c.Credentials.Connections + 4,
 	}, nil
+}
+
+// source says where the credentials come from (runtime.Kind).
+func source(normalized json.RawMessage) string {
+	var c connection
+	if json.Unmarshal(normalized, &c) != nil || c.Host == "" {
+		return ""
+	}
+	writes := "one for each call that writes"
+	if c.Credentials.CachedWrites {
+		writes = "for reads and for writes"
+	}
+	whose := ""
+	if c.Credentials.PerUser {
+		whose = " of each person's own"
+	}
+	return fmt.Sprintf("Vault makes database users%s on %s, for %s, %s.", whose, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)), inWords(c.Credentials.TTL), writes)
+}
+
+func inWords(d time.Duration) string {
+	switch {
+	case d == time.Minute:
+		return "a minute"
+	case d%time.Minute == 0:
+		return fmt.Sprintf("%d minutes", int(d.Minutes()))
+	}
+	return d.String()
 }
 
 // address is where to connect for an access.
