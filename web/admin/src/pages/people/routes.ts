@@ -1,0 +1,12 @@
+import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
+import { z } from "zod";
+import { filters } from "~/lib/filters";
+import { tenantRoot } from "~/routes";
+
+export const people = createRoute({
+  getParentRoute: () => tenantRoot,
+  path: "/people",
+  staticData: { permission: "members:read", what: "people" },
+  validateSearch: z.object({ q: filters.text }),
+  component: lazyRouteComponent(() => import("./page"), "Page"),
+});
