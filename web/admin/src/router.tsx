@@ -12,6 +12,7 @@ import * as servers from "./pages/servers/routes";
 import * as settings from "./pages/settings/routes";
 import * as tools from "./pages/tools/routes";
 import * as usage from "./pages/usage/routes";
+import { PageError } from "./shell/page-states";
 import { opsRoot, root, tenantRoot } from "./routes";
 
 // Both consoles are one tree, so that links are typed; a guard in each half keeps them apart.
@@ -27,6 +28,8 @@ const tree = root.addChildren([
 export const router = createRouter({
   routeTree: tree,
   basepath: boot.console || "/",
+  // Inside the frame: a page that fails leaves the way to the others.
+  defaultErrorComponent: PageError,
   defaultPreload: "intent",
   defaultPendingMs: 150,
   scrollRestoration: true,

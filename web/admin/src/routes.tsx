@@ -1,7 +1,7 @@
 import { createRootRoute, createRoute, notFound } from "@tanstack/react-router";
 import { boot } from "./boot";
 import { Shell } from "./shell/shell";
-import { PageError, PageMissing } from "./shell/page-states";
+import { PageMissing } from "./shell/page-states";
 
 declare module "@tanstack/react-router" {
   interface StaticDataRouteOption {
@@ -12,7 +12,7 @@ declare module "@tanstack/react-router" {
   }
 }
 
-export const root = createRootRoute({ component: Shell, notFoundComponent: PageMissing, errorComponent: PageError });
+export const root = createRootRoute({ component: Shell, notFoundComponent: PageMissing });
 
 /** Parent of every page of a tenant. */
 export const tenantRoot = createRoute({

@@ -1,6 +1,8 @@
 import { Button, Code, Group, Modal, Stack, Text, TextInput } from "@mantine/core";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useId, useState, type ReactNode } from "react";
+import type { Schemas } from "~/api/client";
+import { Effects } from "./effects";
 import { ErrorState, LoadingState } from "./states";
 
 interface Props {
@@ -14,8 +16,8 @@ interface Props {
   danger?: boolean;
   /** What must be typed first, for what cannot be undone. */
   typed?: string;
-  /** Asks the API for a dry run when the dialog opens, and draws what it said. */
-  dryRun?: { key: readonly unknown[]; read: () => Promise<ReactNode> };
+  /** Asks the API for a dry run when the dialog opens, and shows what would go. */
+  dryRun?: { key: readonly unknown[]; read: () => Promise<Schemas["Deletion"]> };
   onConfirm: () => Promise<unknown>;
 }
 
@@ -32,14 +34,14 @@ export function ConfirmDialog(props: Props) {
 function Question({ onClose, children, action, danger, typed, dryRun, onConfirm }: Props) {
   const [text, setText] = useState("");
   const form = useId();
-  const preview = useQuery({ queryKey: ["dry-run", ...(dryRun?.key ?? [])], queryFn: () => dryRun!.read(), enabled: dryRun !== undefined, gcTime: 0, staleTime: 0, structuralSharing: false });
+  const preview = useQuery({ queryKey: ["dry-run", ...(dryRun?.key ?? [])], queryFn: () => dryRun!.read(), enabled: dryRun !== undefined, gcTime: 0, staleTime: 0 });
   const act = useMutation({ mutationFn: onConfirm, onSuccess: onClose });
   const ready = (!typed || text.trim() === typed) && (!dryRun || preview.isSuccess);
   return (
     <form id={form} onSubmit={(e) => { e.preventDefault(); if (ready && !act.isPending) act.mutate(); }}>
       <Stack gap="md">
         {children && <Text component="div" size="sm">{children}</Text>}
-        {dryRun && (preview.isError ? <ErrorState error={preview.error} onRetry={() => void preview.refetch()} /> : preview.isPending ? <LoadingState rows={2} label="Finding out what will happen" /> : preview.data)}
+        {dryRun && (preview.isError ? <ErrorState error={preview.error} onRetry={() => void preview.refetch()} /> : preview.isPending ? <LoadingState rows={2} label="Finding out what will happen" /> : <Effects effects={preview.data.effects} />)}
         {typed && (
           <TextInput data-autofocus autoComplete="off" spellCheck={false} label={<>Type <Code>{typed}</Code> to confirm</>} value={text} onChange={(e) => setText(e.currentTarget.value)} />
         )}

@@ -7,6 +7,6 @@ export const people = createRoute({
   getParentRoute: () => tenantRoot,
   path: "/people",
   staticData: { permission: "members:read", what: "people" },
-  validateSearch: z.object({ q: filters.text }),
+  validateSearch: z.object({ q: filters.text, role: filters.text, status: filters.choice(["active", "disabled", "no_password"]) }),
   component: lazyRouteComponent(() => import("./page"), "Page"),
 });
