@@ -1,5 +1,5 @@
 import {
-  ActionIcon, Alert, Anchor, Badge, Button, Checkbox, Code, createTheme, Drawer, Input, Loader, Modal, NavLink, Paper, Radio,
+  ActionIcon, Alert, Anchor, Badge, Button, Checkbox, Code, createTheme, defaultVariantColorsResolver, Drawer, Input, Loader, Modal, NavLink, Paper, Radio,
   SegmentedControl, Select, Skeleton, Switch, Table, Tabs, Textarea, TextInput, Tooltip, type CSSVariablesResolver, type MantineColorsTuple,
 } from "@mantine/core";
 
@@ -11,7 +11,15 @@ const green: MantineColorsTuple = ["#eaf6ee", "#d3ecdc", "#abdcbd", "#83d8a3", "
 const amber: MantineColorsTuple = ["#fdf4e5", "#fae6c5", "#f5d095", "#f0b96f", "#d99a3f", "#b87a1e", "#955d0a", "#7a4600", "#5f3700", "#442700"];
 const red: MantineColorsTuple = ["#fdeeed", "#fbdbd9", "#f8bcb8", "#ff9f98", "#ec7a72", "#d4524a", "#bd352d", "#a3211b", "#811813", "#5d100d"];
 
+const onFilled = "light-dark(#ffffff, #0f1526)";
 const sm = { "--input-height": "32px", "--input-fz": "var(--mantine-font-size-sm)" };
+const overlaid = {
+  closeButtonProps: { "aria-label": "Close" },
+  overlayProps: { backgroundOpacity: 0.32 },
+  transitionProps: { duration: 120 },
+  // A dialog's header is no banner of the page.
+  attributes: { header: { role: "presentation" } },
+};
 const field = { defaultProps: { size: "sm" }, vars: () => ({ wrapper: sm }) };
 
 export const theme = createTheme({
@@ -20,8 +28,11 @@ export const theme = createTheme({
   colors: { accent, gray, dark, green, amber, red },
   primaryColor: "accent",
   primaryShade: { light: 7, dark: 3 },
-  autoContrast: true,
-  luminanceThreshold: 0.35,
+  // Filled is dark under white text by day and light under dark text by night, in every hue.
+  variantColorResolver: (input) => {
+    const colors = defaultVariantColorsResolver(input);
+    return input.variant === "filled" ? { ...colors, color: onFilled } : colors;
+  },
   black: "#15181e",
   cursorType: "pointer",
   respectReducedMotion: true,
@@ -48,15 +59,15 @@ export const theme = createTheme({
         root: size === "sm" ? { "--button-height": "32px", "--button-fz": "var(--mantine-font-size-sm)", "--button-padding-x": "12px" } : {},
       }),
     }),
-    Checkbox: Checkbox.extend({ defaultProps: { size: "xs" } }),
+    Checkbox: Checkbox.extend({ defaultProps: { size: "xs" }, vars: () => ({ root: { "--checkbox-icon-color": onFilled } }) }),
     Code: Code.extend({ defaultProps: { fz: "0.92em" } }),
-    Drawer: Drawer.extend({ defaultProps: { position: "right", size: "lg", closeButtonProps: { "aria-label": "Close" } } }),
+    Drawer: Drawer.extend({ defaultProps: { position: "right", size: "lg", ...overlaid } }),
     Input: Input.extend(field),
     Loader: Loader.extend({ defaultProps: { size: "sm", type: "oval" } }),
-    Modal: Modal.extend({ defaultProps: { centered: true, radius: "lg", closeButtonProps: { "aria-label": "Close" } } }),
+    Modal: Modal.extend({ defaultProps: { centered: true, radius: "lg", ...overlaid } }),
     NavLink: NavLink.extend({ defaultProps: { variant: "subtle" } }),
     Paper: Paper.extend({ defaultProps: { withBorder: true, radius: "lg" } }),
-    Radio: Radio.extend({ defaultProps: { size: "xs" } }),
+    Radio: Radio.extend({ defaultProps: { size: "xs" }, vars: () => ({ root: { "--radio-icon-color": onFilled } }) }),
     SegmentedControl: SegmentedControl.extend({ defaultProps: { size: "xs" } }),
     Select: Select.extend({ defaultProps: { size: "sm", checkIconPosition: "right", comboboxProps: { shadow: "md" } } }),
     Skeleton: Skeleton.extend({ defaultProps: { radius: "sm" } }),
@@ -78,6 +89,7 @@ const hues = { green, amber, red, gray, accent };
 export const resolver: CSSVariablesResolver = () => ({
   variables: {},
   light: {
+    "--mantine-primary-color-contrast": "#ffffff",
     "--mantine-color-body": "#ffffff",
     "--mantine-color-text": gray[9],
     "--mantine-color-dimmed": gray[7],
@@ -90,6 +102,7 @@ export const resolver: CSSVariablesResolver = () => ({
     ...lightVariants((hue) => ({ text: hue[7], fill: hue[0], hover: hue[1] })),
   },
   dark: {
+    "--mantine-primary-color-contrast": "#0f1526",
     "--mantine-color-body": dark[8],
     "--mantine-color-text": dark[0],
     "--mantine-color-dimmed": dark[2],

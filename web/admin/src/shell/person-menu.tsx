@@ -19,8 +19,8 @@ export function PersonMenu() {
   return (
     <Menu width={240} position="bottom-end" shadow="md" transitionProps={{ duration: 0 }}>
       <Menu.Target>
-        <UnstyledButton className={classes.person} aria-label={name ? `${name}: account and theme` : "Account and theme"}>
-          <span aria-hidden>{initials(name)}</span>
+        <UnstyledButton className={classes.person} aria-label={`${initials(name)}: ${name || "you"}, account and theme`}>
+          {initials(name)}
         </UnstyledButton>
       </Menu.Target>
       <Menu.Dropdown>

@@ -24,6 +24,7 @@ import { buildRows } from "./rows";
 import { SelectionBar } from "./selection-bar";
 import { summarize } from "./summary";
 import { useAccess } from "./use-access";
+import classes from "./pending.module.css";
 
 const start: Selection = { anchor: { row: 0, col: 0 }, active: { row: 0, col: 0 } };
 
@@ -119,12 +120,14 @@ function Workbench({ model, access, role, setRole }: WorkbenchProps) {
         />
       )}
       <GridMenu model={model} rows={rows} at={menu} onClose={() => setMenu(undefined)} onEdit={access.edit} onEditRole={setRole} onDeleteRole={setDeleting} readOnly={readOnly} />
-      {!readOnly && <SelectionBar model={model} rows={rows} selection={clamped} onEdit={access.edit} onClear={() => setSelection({ anchor: selection.active, active: selection.active })} />}
-
-      {model.pending > 0 && (
-        <PendingBar pending={model.pending} summaries={summaries} saving={access.save.isPending} onReview={review.open} onDiscard={access.discard}
-          onSave={() => access.save.mutate(undefined, { onError: (error) => { if (!isStale(error)) review.open(); } })} />
-      )}
+      <div className={classes.bars}>
+        {!readOnly && <SelectionBar model={model} rows={rows} selection={clamped} onEdit={access.edit} onClear={() => setSelection({ anchor: selection.active, active: selection.active })} />}
+  
+        {model.pending > 0 && (
+          <PendingBar pending={model.pending} summaries={summaries} saving={access.save.isPending} onReview={review.open} onDiscard={access.discard}
+            onSave={() => access.save.mutate(undefined, { onError: (error) => { if (!isStale(error)) review.open(); } })} />
+        )}
+      </div>
       {access.save.isError && !isStale(access.save.error) && !reviewing && <ErrorState error={access.save.error} title="Nothing was saved" />}
       <Review
         opened={reviewing} onClose={review.close} pending={model.pending} summaries={summaries} saving={access.save.isPending} error={isStale(access.save.error) ? undefined : access.save.error}

@@ -3,6 +3,7 @@ import { count } from "~/lib/words";
 import type { Selection } from "./grid";
 import { rectangle } from "./keys";
 import type { Model } from "./model";
+import classes from "./pending.module.css";
 import { cellsOf, type Rows } from "./rows";
 
 interface Props {
@@ -24,7 +25,7 @@ export function SelectionBar({ model, rows, selection, onEdit, onClear }: Props)
   }
   if (cells.length < 2) return null;
   return (
-    <Group gap="xs" mt="sm" role="toolbar" aria-label="Selection">
+    <Group gap="xs" className={classes.selection} role="toolbar" aria-label="Selection">
       <Text size="sm" className="num">{count(cells.length, "cell")} selected</Text>
       <Button variant="default" onClick={() => onEdit(cells, true)}>Open</Button>
       <Button variant="default" onClick={() => onEdit(cells, false)}>Close</Button>
