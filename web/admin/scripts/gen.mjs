@@ -11,5 +11,5 @@ if (!existsSync(contract)) {
   process.exit(1);
 }
 if (!existsSync(schema) || statSync(schema).mtimeMs < statSync(contract).mtimeMs) {
-  await writeFile(schema, astToString(await openapiTS(contract, { alphabetize: false, rootTypes: false })));
+  await writeFile(schema, astToString(await openapiTS(contract, { alphabetize: false, defaultNonNullable: false })));
 }

@@ -1,3 +1,5 @@
+const json = (value: unknown) => JSON.stringify(value, null, 2);
+
 /** How people connect a client to a server, one entry a client; the steps are the vendors' own. */
 export interface ClientHelp {
   id: string;
@@ -7,7 +9,6 @@ export interface ClientHelp {
 }
 
 export function connectHelp(slug: string, url: string): ClientHelp[] {
-  const json = (value: unknown) => JSON.stringify(value, null, 2);
   const plain = url.startsWith("http://");
   return [
     { id: "claude-code", label: "Claude Code", steps: "Run this, start claude, type /mcp, choose the server and Authenticate.", code: `claude mcp add --transport http ${slug} ${url}` },

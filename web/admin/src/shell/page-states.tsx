@@ -1,9 +1,10 @@
-import { Anchor, Button } from "@mantine/core";
+import { Anchor } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { Link, useRouter, type ErrorComponentProps } from "@tanstack/react-router";
+import { useRouter, type ErrorComponentProps } from "@tanstack/react-router";
 import { useCan } from "~/api/me";
 import { boot } from "~/boot";
 import { capital } from "~/lib/words";
+import { ButtonLink } from "~/ui/link";
 import { PageHeader } from "~/ui/page-header";
 import { findAdmins } from "./find";
 import { DeniedState, EmptyState, ErrorState } from "~/ui/states";
@@ -12,7 +13,7 @@ export function PageMissing() {
   return (
     <>
       <PageHeader title="No such page" />
-      <EmptyState title="There is nothing at this address" action={<Button component={Link} to="/" variant="default">Go to the overview</Button>}>
+      <EmptyState title="There is nothing at this address" action={<ButtonLink to="/" variant="default">Go to the overview</ButtonLink>}>
         The link may be old, or what it pointed at was deleted.
       </EmptyState>
     </>

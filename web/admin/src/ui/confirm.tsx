@@ -14,6 +14,7 @@ interface Props {
   /** A verb: "Delete the server". */
   action: string;
   danger?: boolean;
+  size?: "md" | "lg";
   /** What must be typed first, for what cannot be undone. */
   typed?: string;
   /** Asks the API for a dry run when the dialog opens, and shows what would go. */
@@ -24,7 +25,7 @@ interface Props {
 /** Asks before something that matters is done, and stays open with the problem if it fails. */
 export function ConfirmDialog(props: Props) {
   return (
-    <Modal opened={props.opened} onClose={props.onClose} title={props.title}>
+    <Modal opened={props.opened} onClose={props.onClose} title={props.title} size={props.size}>
       {/* Unmounted with the dialog, so that what was typed is gone when it opens again. */}
       <Question {...props} />
     </Modal>

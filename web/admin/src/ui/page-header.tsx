@@ -1,6 +1,7 @@
-import { Anchor, Group, Text, Title } from "@mantine/core";
+import { Anchor, Group, Text, Title, type AnchorProps } from "@mantine/core";
 import { useDocumentTitle } from "@mantine/hooks";
-import type { ReactNode } from "react";
+import { createLink } from "@tanstack/react-router";
+import type { ReactNode, Ref } from "react";
 import { boot } from "~/boot";
 import { usePageFocus } from "~/lib/page-focus";
 import classes from "./page-header.module.css";
@@ -37,5 +38,5 @@ export function PageHeader({ title, children, trail, badge, actions }: Props) {
   );
 }
 
-/** A link of the trail, for `component={Link}` and its like. */
-export const Crumb = Anchor.withProps({ size: "sm", c: "dimmed" });
+/** A link of the trail. */
+export const Crumb = createLink((props: AnchorProps & { ref?: Ref<HTMLAnchorElement> }) => <Anchor size="sm" c="dimmed" {...props} />);

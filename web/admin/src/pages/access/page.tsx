@@ -1,13 +1,14 @@
 import { ActionIcon, Alert, Button, Checkbox, Group, SegmentedControl, Select, Tooltip } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { IconArrowBackUp, IconArrowForwardUp, IconPlus, IconServer2, IconUserSearch, IconUsers } from "@tabler/icons-react";
-import { Link, useBlocker } from "@tanstack/react-router";
+import { useBlocker } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 import { useCan } from "~/api/me";
 import { isStale } from "~/api/problem";
 import { withFilter } from "~/lib/filters";
 import { ConfirmDialog } from "~/ui/confirm";
 import { FilterBar } from "~/ui/filter-bar";
+import { ButtonLink } from "~/ui/link";
 import { PageHeader } from "~/ui/page-header";
 import { riskOptions } from "~/ui/risk";
 import { EmptyState, ErrorState, Loaded } from "~/ui/states";
@@ -147,7 +148,7 @@ function NothingYet({ model, onNewRole, drawer }: { model: Model; onNewRole: () 
   return (
     <>
       {model.scopes.length === 0 ? (
-        <EmptyState icon={IconServer2} title="No server is published yet" action={<Button component={Link} to="/add-server">Add a server</Button>}>
+        <EmptyState icon={IconServer2} title="No server is published yet" action={<ButtonLink to="/add-server">Add a server</ButtonLink>}>
           Scopes come from the tools of published servers. Once there are some, this is where roles open them.
         </EmptyState>
       ) : (

@@ -14,13 +14,21 @@ export const servers = createRoute({
 export const serverNew = createRoute({
   getParentRoute: () => tenantRoot,
   path: "/add-server",
-  staticData: { permission: "servers:write", what: "Add a server" },
-  component: lazyRouteComponent(() => import("./page"), "Page"),
+  staticData: { permission: "servers:write", what: "adding a server" },
+  component: lazyRouteComponent(() => import("./wizard"), "Page"),
 });
+
+export const tabs: ["overview", "tools", "spec", "revisions", "connection", "try"] = ["overview", "tools", "spec", "revisions", "connection", "try"];
 
 export const server = createRoute({
   getParentRoute: () => tenantRoot,
   path: "/servers/$server",
   staticData: { permission: "servers:read", what: "servers" },
-  component: lazyRouteComponent(() => import("./page"), "Page"),
+  validateSearch: z.object({
+    tab: filters.choice(tabs),
+    /** The revision a tab is about. */
+    revision: z.coerce.number().int().min(1).optional().catch(undefined),
+    tool: filters.text,
+  }),
+  component: lazyRouteComponent(() => import("./server"), "Page"),
 });
