@@ -50,9 +50,9 @@ export const theme = createTheme({
   },
   components: {
     ActionIcon: ActionIcon.extend({ defaultProps: { variant: "subtle", color: "gray", size: 28 } }),
-    Alert: Alert.extend({ defaultProps: { variant: "light", radius: "md" } }),
+    Alert: Alert.extend({ defaultProps: { variant: "light", radius: "lg" } }),
     Anchor: Anchor.extend({ defaultProps: { underline: "hover" } }),
-    Badge: Badge.extend({ defaultProps: { variant: "light", color: "gray", radius: "sm", size: "sm", tt: "none", fw: 550 } }),
+    Badge: Badge.extend({ defaultProps: { variant: "light", color: "gray", radius: "sm", size: "sm", tt: "none", fw: 550 }, vars: () => ({ root: { "--badge-height": "20px", "--badge-fz": "11.5px", "--badge-padding-x": "7px" } }) }),
     Button: Button.extend({
       defaultProps: { size: "sm" },
       vars: (_theme, { size }) => ({

@@ -13,10 +13,10 @@ interface CodeViewProps {
 export function CodeView({ value, label, maxHeight = 420, numbers }: CodeViewProps) {
   return (
     <div className={classes.box}>
-      <div className={classes.copy}><CopyButton value={value} label={`Copy: ${label}`} /></div>
       <pre className={classes.text} tabIndex={0} role="region" aria-label={label} style={{ maxHeight }} data-numbers={numbers || undefined}>
         {numbers ? value.replace(/\n$/, "").split("\n").map((line, i) => <span key={i} className={classes.line}>{line}{"\n"}</span>) : value}
       </pre>
+      <div className={classes.copy}><CopyButton value={value} label={`Copy: ${label}`} /></div>
     </div>
   );
 }

@@ -49,7 +49,7 @@ export function Page() {
               </div>
             ),
           },
-          { accessor: "status", width: 190, render: (s) => <Group gap={6}><ServerStatus status={s.status} />{hasDraft(s) && <Badge color="amber">Revision {s.latest_revision} staged</Badge>}</Group> },
+          { accessor: "status", width: 240, render: (s) => <Group gap={6}><ServerStatus status={s.status} />{hasDraft(s) && <Badge color="amber">Revision {s.latest_revision} staged</Badge>}</Group> },
           { accessor: "kind", width: 120, visibleMediaQuery: "(min-width: 900px)" },
           { accessor: "tools", width: 70, textAlign: "right", render: (s) => <span className="num">{s.tools ?? 0}</span> },
           { accessor: "active_revision", title: "Revision", width: 90, textAlign: "right", visibleMediaQuery: "(min-width: 900px)", render: (s) => <span className="num">{s.active_revision ?? "none"}</span> },

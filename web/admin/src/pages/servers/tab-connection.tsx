@@ -60,12 +60,12 @@ function Shown({ connection: c, onEdit }: { connection: Connection; onEdit?: () 
       <Facts facts={[
         ["Credentials", c.source],
         ["Last issued", <RelativeTime key="at" at={c.last_issued_at} />],
-        ["Host", sql && `${sql.host}:${sql.port}`],
+        ["Host", sql?.host && `${sql.host}:${sql.port}`],
         ["Database", sql?.database],
-        ["Encryption", sql?.sslmode],
+        ["Encryption", sql?.host && sql.sslmode],
         ["Vault's account", sql?.username],
         ["Reading", sql && list(sql.read)],
-        ["Writing", sql && (list(sql.write) || "not allowed")],
+        ["Writing", sql?.host && (list(sql.write) || "not allowed")],
         ["In Vault", c.secrets_set.length ? list(c.secrets_set) : undefined],
       ]} />
       {!sql && c.connection && <JsonView value={c.connection} label="Connection as declared" />}

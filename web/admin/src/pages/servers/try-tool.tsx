@@ -39,13 +39,19 @@ function TryForm({ server, revision, tool }: { server: string; revision: number;
     mutationFn: () => body(api.POST("/tenants/{tenant}/servers/{server}/revisions/{revision}/try", { params: { path: at({ server, revision }) }, body: { tool: tool.name, arguments: argumentsOf(fields, values) } })),
   });
   const wrong = fieldErrors(call.error, fields.flatMap((f) => [f.name, `arguments.${f.name}`])).fields;
+  const [missing, setMissing] = useState<readonly string[]>([]);
+  const submit = () => {
+    const empty = fields.filter((f) => f.required && !values[f.name]).map((f) => f.name);
+    setMissing(empty);
+    if (empty.length === 0) call.mutate();
+  };
   const set = (name: string, value: string) => setValues((old) => ({ ...old, [name]: value }));
   return (
-    <form onSubmit={(e) => { e.preventDefault(); call.mutate(); }}>
+    <form noValidate onSubmit={(e) => { e.preventDefault(); submit(); }}>
       <Stack gap="md" maw={720}>
         <Group gap="md"><RiskMark risk={tool.risk} /><Text size="sm" c="dimmed">{tool.description}</Text></Group>
         {tool.risk !== "read" && <Alert color="amber" icon={<IconAlertTriangle aria-hidden />}>This is the real tool on the real system: what it does is done.</Alert>}
-        {fields.map((f) => <Argument key={f.name} field={f} value={values[f.name] ?? ""} error={wrong[f.name] ?? wrong[`arguments.${f.name}`]} onChange={(v) => set(f.name, v)} />)}
+        {fields.map((f) => <Argument key={f.name} field={f} value={values[f.name] ?? ""} error={wrong[f.name] ?? wrong[`arguments.${f.name}`] ?? (missing.includes(f.name) && !values[f.name] ? "The tool needs it" : undefined)} onChange={(v) => set(f.name, v)} />)}
         <Group><Button type="submit" color={tool.risk === "destructive" ? "red" : undefined} loading={call.isPending} leftSection={<IconPlayerPlay size={15} aria-hidden />}>Call {tool.name}</Button></Group>
         {call.isError && <ErrorState error={call.error} title="The call was refused" />}
         {call.data && <Result result={call.data} />}

@@ -38,42 +38,42 @@ export function Page() {
   );
 }
 
+const labels = { kind: "Kind", connection: "Connection", spec: "Spec", try: "Try", publish: "Publish" } as const;
+type Step = keyof typeof labels;
+
 function Wizard({ kinds }: { kinds: Schemas["Kind"][] }) {
-  const [step, setStep] = useState(0);
+  const [step, setStep] = useState<Step>("kind");
   const [spec, setSpec] = useState("");
   const [saved, setSaved] = useState<Server>();
   const about = useForm<About>({ initialValues: { kind: kinds[0]?.name ?? "", title: "", slug: "", description: "" }, validate: zodValidate(About) });
   const connection = useForm<SQLConnection>({ initialValues: fromDeclared(undefined), validate: zodValidate(SQLConnection) });
   const kind = kinds.find((k) => k.name === about.values.kind);
   const connects = kind?.has_connection === true;
+  const steps = (Object.keys(labels) as Step[]).filter((s) => s !== "connection" || connects);
+  const at = steps.indexOf(step);
   const dirty = !saved && (about.isDirty() || connection.isDirty());
   const blocker = useBlocker({ shouldBlockFn: () => dirty, enableBeforeUnload: dirty, withResolver: true });
 
   const toSpec = () => {
     // A template is only for a spec that nobody wrote on yet, also when the kind changes.
     if (spec === "" || kinds.some((k) => k.template === spec)) setSpec(kind?.template ?? "");
-    setStep(2);
+    setStep("spec");
   };
+  // Once the draft is saved, what it is and where it connects are the server page's business.
+  const reachable = (s: Step) => (saved ? ["spec", "try", "publish"].includes(s) : steps.indexOf(s) < at);
   return (
     <>
-      <Stepper active={step} onStepClick={setStep} size="xs" mb="lg" wrap={false} allowNextStepsSelect={false}>
-        <Stepper.Step label="Kind" allowStepSelect={!saved && step > 0}>
-          <StepKind kinds={kinds} form={about} onNext={() => (connects ? setStep(1) : toSpec())} />
-        </Stepper.Step>
-        <Stepper.Step label="Connection" allowStepSelect={connects && !saved && step > 1}>
-          <StepConnection form={connection} onBack={() => setStep(0)} onNext={toSpec} />
-        </Stepper.Step>
-        <Stepper.Step label="Spec" allowStepSelect={step > 2}>
-          <StepSpec about={about.values} connection={connects ? connection : undefined} spec={spec} onSpec={setSpec} saved={saved}
-            onBack={() => setStep(connects ? 1 : 0)} onConnectionProblem={() => setStep(1)} onSaved={(server) => { setSaved(server); setStep(3); }} />
-        </Stepper.Step>
-        <Stepper.Step label="Try" allowStepSelect={saved !== undefined}>
-          {saved && <StepTry server={saved} onBack={() => setStep(2)} onNext={() => setStep(4)} />}
-        </Stepper.Step>
-        <Stepper.Step label="Publish" allowStepSelect={saved !== undefined}>
-          {saved && <StepPublish server={saved} onBack={() => setStep(3)} />}
-        </Stepper.Step>
+      <Stepper active={at} onStepClick={(i) => setStep(steps[i]!)} size="xs" mb="lg" wrap={false} allowNextStepsSelect={false}>
+        {steps.map((s) => <Stepper.Step key={s} label={labels[s]} allowStepSelect={reachable(s)} />)}
       </Stepper>
+      {step === "kind" && <StepKind kinds={kinds} form={about} onNext={() => (connects ? setStep("connection") : toSpec())} />}
+      {step === "connection" && <StepConnection form={connection} onBack={() => setStep("kind")} onNext={toSpec} />}
+      {step === "spec" && (
+        <StepSpec about={about.values} connection={connects ? connection : undefined} spec={spec} onSpec={setSpec} saved={saved}
+          onBack={() => setStep(connects ? "connection" : "kind")} onConnectionProblem={() => setStep("connection")} onSaved={(server) => { setSaved(server); setStep("try"); }} />
+      )}
+      {step === "try" && saved && <StepTry server={saved} onBack={() => setStep("spec")} onNext={() => setStep("publish")} />}
+      {step === "publish" && saved && <StepPublish server={saved} onBack={() => setStep("try")} />}
       <ConfirmDialog opened={blocker.status === "blocked"} onClose={() => blocker.reset?.()} title="Leave without saving?" action="Leave and discard" danger onConfirm={async () => blocker.proceed?.()}>
         The server is not saved before its spec is.
       </ConfirmDialog>

@@ -15,5 +15,5 @@ export const tool = createRoute({
   getParentRoute: () => tenantRoot,
   path: "/tools/$server/$tool",
   staticData: { permission: "servers:read", what: "tools" },
-  component: lazyRouteComponent(() => import("./page"), "Page"),
+  component: lazyRouteComponent(() => import("./tool"), "Page"),
 });
