@@ -1,13 +1,13 @@
-import { z } from "zod";
+import { z } from "zod/mini";
 
 /** What the server knows and the page needs before it can ask: written into the index page. */
 const Boot = z.object({
   mode: z.enum(["tenant", "ops"]),
   /** Slug; empty for operators. */
-  tenant: z.string().default(""),
-  tenantName: z.string().default(""),
+  tenant: z._default(z.string(), ""),
+  tenantName: z._default(z.string(), ""),
   /** Path of the tenant, without a slash at its end. */
-  base: z.string().default(""),
+  base: z._default(z.string(), ""),
   /** Path of the console, without a slash at its end. */
   console: z.string(),
   api: z.string(),

@@ -1,7 +1,4 @@
-import {
-  ActionIcon, Alert, Anchor, Badge, Button, Checkbox, Code, createTheme, defaultVariantColorsResolver, Drawer, Input, Loader, Modal, NavLink, Paper, Radio,
-  SegmentedControl, Select, Skeleton, Switch, Table, Tabs, Textarea, TextInput, Tooltip, type CSSVariablesResolver, type MantineColorsTuple,
-} from "@mantine/core";
+import { createTheme, defaultVariantColorsResolver, type CSSVariablesResolver, type MantineColorsTuple, type MantineTheme } from "@mantine/core";
 
 // The colours of the sign-in and consent pages (internal/pages/pages.css), as scales.
 const accent: MantineColorsTuple = ["#eef2fc", "#dde5f8", "#c2d0fa", "#a8bcf5", "#839ce3", "#6079c9", "#4561b3", "#2b4796", "#213877", "#182a5b"];
@@ -48,35 +45,36 @@ export const theme = createTheme({
       h3: { fontSize: "0.8125rem", lineHeight: "1.4" },
     },
   },
+  // By name rather than with `extend`, which would bring every component into the first load.
   components: {
-    ActionIcon: ActionIcon.extend({ defaultProps: { variant: "subtle", color: "gray", size: 28 } }),
-    Alert: Alert.extend({ defaultProps: { variant: "light", radius: "lg" } }),
-    Anchor: Anchor.extend({ defaultProps: { underline: "hover" } }),
-    Badge: Badge.extend({ defaultProps: { variant: "light", color: "gray", radius: "sm", size: "sm", tt: "none", fw: 550 }, vars: () => ({ root: { "--badge-height": "20px", "--badge-fz": "11.5px", "--badge-padding-x": "7px" } }) }),
-    Button: Button.extend({
+    ActionIcon: { defaultProps: { variant: "subtle", color: "gray", size: 28 } },
+    Alert: { defaultProps: { variant: "light", radius: "lg" } },
+    Anchor: { defaultProps: { underline: "hover" } },
+    Badge: { defaultProps: { variant: "light", color: "gray", radius: "sm", size: "sm", tt: "none", fw: 550 }, vars: () => ({ root: { "--badge-height": "20px", "--badge-fz": "11.5px", "--badge-padding-x": "7px" } }) },
+    Button: {
       defaultProps: { size: "sm" },
-      vars: (_theme, { size }) => ({
+      vars: (_theme: MantineTheme, { size }: { size?: string }) => ({
         root: size === "sm" ? { "--button-height": "32px", "--button-fz": "var(--mantine-font-size-sm)", "--button-padding-x": "12px" } : {},
       }),
-    }),
-    Checkbox: Checkbox.extend({ defaultProps: { size: "xs" }, vars: () => ({ root: { "--checkbox-icon-color": onFilled } }) }),
-    Code: Code.extend({ defaultProps: { fz: "0.92em" } }),
-    Drawer: Drawer.extend({ defaultProps: { position: "right", size: "lg", ...overlaid } }),
-    Input: Input.extend(field),
-    Loader: Loader.extend({ defaultProps: { size: "sm", type: "oval" } }),
-    Modal: Modal.extend({ defaultProps: { centered: true, radius: "lg", ...overlaid } }),
-    NavLink: NavLink.extend({ defaultProps: { variant: "subtle" } }),
-    Paper: Paper.extend({ defaultProps: { withBorder: true, radius: "lg" } }),
-    Radio: Radio.extend({ defaultProps: { size: "xs" }, vars: () => ({ root: { "--radio-icon-color": onFilled } }) }),
-    SegmentedControl: SegmentedControl.extend({ defaultProps: { size: "xs" } }),
-    Select: Select.extend({ defaultProps: { size: "sm", checkIconPosition: "right", comboboxProps: { shadow: "md" } } }),
-    Skeleton: Skeleton.extend({ defaultProps: { radius: "sm" } }),
-    Switch: Switch.extend({ defaultProps: { size: "xs" } }),
-    Table: Table.extend({ defaultProps: { verticalSpacing: 8, horizontalSpacing: "sm", fz: "sm" } }),
-    Tabs: Tabs.extend({ defaultProps: { keepMounted: false } }),
-    Textarea: Textarea.extend({ defaultProps: { size: "sm" } }),
-    TextInput: TextInput.extend({ defaultProps: { size: "sm" } }),
-    Tooltip: Tooltip.extend({ defaultProps: { openDelay: 400, transitionProps: { duration: 0 }, events: { hover: true, focus: true, touch: false } } }),
+    },
+    Checkbox: { defaultProps: { size: "xs" }, vars: () => ({ root: { "--checkbox-icon-color": onFilled } }) },
+    Code: { defaultProps: { fz: "0.92em" } },
+    Drawer: { defaultProps: { position: "right", size: "lg", ...overlaid } },
+    Input: field,
+    Loader: { defaultProps: { size: "sm", type: "oval" } },
+    Modal: { defaultProps: { centered: true, radius: "lg", ...overlaid } },
+    NavLink: { defaultProps: { variant: "subtle" } },
+    Paper: { defaultProps: { withBorder: true, radius: "lg" } },
+    Radio: { defaultProps: { size: "xs" }, vars: () => ({ root: { "--radio-icon-color": onFilled } }) },
+    SegmentedControl: { defaultProps: { size: "xs" } },
+    Select: { defaultProps: { size: "sm", checkIconPosition: "right", comboboxProps: { shadow: "md" } } },
+    Skeleton: { defaultProps: { radius: "sm" } },
+    Switch: { defaultProps: { size: "xs" } },
+    Table: { defaultProps: { verticalSpacing: 8, horizontalSpacing: "sm", fz: "sm" } },
+    Tabs: { defaultProps: { keepMounted: false } },
+    Textarea: { defaultProps: { size: "sm" } },
+    TextInput: { defaultProps: { size: "sm" } },
+    Tooltip: { defaultProps: { openDelay: 400, transitionProps: { duration: 0 }, events: { hover: true, focus: true, touch: false } } },
   },
 });
 

@@ -58,6 +58,10 @@ export function Palette() {
       nothingFound="Nothing of that name"
       searchProps={{ placeholder: "Page, server or person", "aria-label": "Page, server or person", leftSection: <IconSearch size={16} aria-hidden /> }}
       transitionProps={{ duration: 0 }}
+      overlayProps={{ blur: 0, backgroundOpacity: 0.32 }}
+      centered={false}
+      yOffset="12vh"
+      attributes={{ content: { "aria-label": "Search or jump to" } }}
     />
   );
 }

@@ -33,7 +33,7 @@ export function SchemaView({ schema, label }: { schema: Record<string, unknown> 
     return <JsonView value={schema} label={label} />;
   }
   return (
-    <Table.ScrollContainer minWidth={420} type="native" tabIndex={0} role="region" aria-label={label}>
+    <Table.ScrollContainer minWidth={420} type="native" tabIndex={0} role="region" aria-label={`${label}, fields`}>
       <Table withTableBorder aria-label={label}>
         <Table.Thead>
           <Table.Tr><Table.Th scope="col">Field</Table.Th><Table.Th scope="col">Type</Table.Th><Table.Th scope="col">What it is</Table.Th></Table.Tr>
@@ -79,5 +79,6 @@ function bounds({ enum: values, minimum, maximum, minLength, maxLength, pattern,
   if (maxLength !== undefined) parts.push(`at most ${maxLength} characters`);
   if (pattern) parts.push(`matches ${pattern}`);
   if (byDefault !== undefined) parts.push(`default ${JSON.stringify(byDefault)}`);
-  return parts.length ? `${parts.join("; ")}.` : "";
+  const all = parts.join("; ");
+  return all && `${all.charAt(0).toUpperCase()}${all.slice(1)}.`;
 }

@@ -1,13 +1,12 @@
 import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
-import { z } from "zod";
-import { filters } from "~/lib/filters";
+import { filters, search } from "~/lib/filters";
 import { tenantRoot } from "~/routes";
 
 export const access = createRoute({
   getParentRoute: () => tenantRoot,
   path: "/access",
   staticData: { permission: "roles:read", what: "access" },
-  validateSearch: z.object({
+  validateSearch: search({
     q: filters.text,
     risk: filters.choice(["read", "write", "destructive"]),
     server: filters.text,

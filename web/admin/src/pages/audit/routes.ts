@@ -1,13 +1,12 @@
 import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
-import { z } from "zod";
-import { filters } from "~/lib/filters";
+import { filters, search } from "~/lib/filters";
 import { tenantRoot } from "~/routes";
 
 export const audit = createRoute({
   getParentRoute: () => tenantRoot,
   path: "/audit",
   staticData: { permission: "audit:read", what: "the audit" },
-  validateSearch: z.object({
+  validateSearch: search({
     /** Back from now; or since and until, as times. */
     range: filters.choice(["15m", "1h", "24h", "7d", "30d"]),
     since: filters.time,

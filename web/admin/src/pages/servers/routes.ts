@@ -1,13 +1,12 @@
 import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
-import { z } from "zod";
-import { filters } from "~/lib/filters";
+import { filters, search } from "~/lib/filters";
 import { tenantRoot } from "~/routes";
 
 export const servers = createRoute({
   getParentRoute: () => tenantRoot,
   path: "/servers",
   staticData: { permission: "servers:read", what: "servers" },
-  validateSearch: z.object({ q: filters.text, status: filters.choice(["published", "draft"]) }),
+  validateSearch: search({ q: filters.text, status: filters.choice(["published", "draft"]) }),
   component: lazyRouteComponent(() => import("./page"), "Page"),
 });
 
@@ -24,10 +23,10 @@ export const server = createRoute({
   getParentRoute: () => tenantRoot,
   path: "/servers/$server",
   staticData: { permission: "servers:read", what: "servers" },
-  validateSearch: z.object({
+  validateSearch: search({
     tab: filters.choice(tabs),
     /** The revision a tab is about. */
-    revision: z.coerce.number().int().min(1).optional().catch(undefined),
+    revision: filters.number,
     tool: filters.text,
   }),
   component: lazyRouteComponent(() => import("./server"), "Page"),

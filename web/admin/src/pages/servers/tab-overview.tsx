@@ -60,14 +60,14 @@ function Drafts({ server: s }: { server: Server }) {
   if (s.status === "draft" && s.latest_revision) {
     return (
       <Alert color="amber" icon={<IconGitBranch aria-hidden />} title="This server is a draft">
-        Nobody sees it yet. <TextLink to="/servers/$server" params={{ server: s.slug }} search={{ tab: "revisions" }}>Look at revision {s.latest_revision} and publish it</TextLink>.
+        Nobody sees it yet. <TextLink underline="always" to="/servers/$server" params={{ server: s.slug }} search={{ tab: "revisions" }}>Look at revision {s.latest_revision} and publish it</TextLink>.
       </Alert>
     );
   }
   if (!hasDraft(s)) return null;
   return (
     <Alert color="amber" icon={<IconGitBranch aria-hidden />} title={`Revision ${s.latest_revision} is staged`}>
-      Clients still get revision {s.active_revision}. <TextLink to="/servers/$server" params={{ server: s.slug }} search={{ tab: "revisions", revision: s.latest_revision }}>See what would change, then publish</TextLink>.
+      Clients still get revision {s.active_revision}. <TextLink underline="always" to="/servers/$server" params={{ server: s.slug }} search={{ tab: "revisions", revision: s.latest_revision }}>See what would change, then publish</TextLink>.
     </Alert>
   );
 }

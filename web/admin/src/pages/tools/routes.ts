@@ -1,13 +1,12 @@
 import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
-import { z } from "zod";
-import { filters } from "~/lib/filters";
+import { filters, search } from "~/lib/filters";
 import { tenantRoot } from "~/routes";
 
 export const tools = createRoute({
   getParentRoute: () => tenantRoot,
   path: "/tools",
   staticData: { permission: "servers:read", what: "tools" },
-  validateSearch: z.object({ q: filters.text, server: filters.text, risk: filters.choice(["read", "write", "destructive"]), scope: filters.text, role: filters.text }),
+  validateSearch: search({ q: filters.text, server: filters.text, risk: filters.choice(["read", "write", "destructive"]), scope: filters.text, role: filters.text }),
   component: lazyRouteComponent(() => import("./page"), "Page"),
 });
 

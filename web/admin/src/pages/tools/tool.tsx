@@ -86,7 +86,7 @@ function Roles({ roles }: { roles: string[] }) {
       {roles.map((role, i) => (
         <span key={role}>{i > 0 && ", "}<TextLink to="/people" search={{ role }}>{role}</TextLink></span>
       ))}
-      <Text size="xs" c="dimmed">Change it under <TextLink to="/access">Access</TextLink>.</Text>
+      <Text size="xs" c="dimmed">Change it under <TextLink to="/access" underline="always">Access</TextLink>.</Text>
     </>
   );
 }
