@@ -1,0 +1,65 @@
+import type { Schemas } from "~/api/client";
+import { count, list } from "~/lib/words";
+
+/** What the page has read. What the person may not read stays undefined and raises nothing. */
+export interface Known {
+  servers?: readonly Schemas["Server"][];
+  unopened?: readonly Schemas["Scope"][];
+  members?: readonly Schemas["Member"][];
+  keys?: readonly Schemas["APIKey"][];
+  connections?: readonly Schemas["Connection"][];
+  denied?: { count: number; more: boolean };
+}
+
+export interface Item {
+  key: string;
+  grave: boolean;
+  title: string;
+  detail: string;
+  /** Where to do something about it. */
+  to: { to: "/servers/$server"; server: string; tab?: "revisions" | "connection"; revision?: number } | { to: "/access" | "/people" | "/api-keys" } | { to: "/audit"; outcome: "refused" };
+}
+
+const day = 86_400_000;
+
+/** What needs attention, the gravest first. */
+export function attention(known: Known, now: number): Item[] {
+  const items: Item[] = [];
+
+  for (const c of known.connections ?? []) {
+    if (!c.last_failed_at || (c.last_issued_at && c.last_issued_at > c.last_failed_at)) continue;
+    items.push({ key: `connection ${c.server}`, grave: true, title: `${c.server} cannot get credentials`, detail: c.last_failure || "The last try failed.", to: { to: "/servers/$server", server: c.server, tab: "connection" } });
+  }
+
+  for (const s of known.servers ?? []) {
+    if (s.status === "draft") {
+      items.push({ key: `draft ${s.slug}`, grave: false, title: `${s.title || s.slug} is a draft`, detail: "Nobody sees it before a revision is published.", to: { to: "/servers/$server", server: s.slug, tab: "revisions" } });
+    } else if (s.latest_revision && s.active_revision && s.latest_revision > s.active_revision) {
+      items.push({ key: `staged ${s.slug}`, grave: false, title: `${s.title || s.slug} has a staged revision`, detail: `Revision ${s.latest_revision} waits; clients get ${s.active_revision}.`, to: { to: "/servers/$server", server: s.slug, tab: "revisions", revision: s.latest_revision } });
+    }
+  }
+
+  const unopened = known.unopened ?? [];
+  if (unopened.length > 0) {
+    items.push({ key: "unopened", grave: false, title: `No role opens ${count(unopened.length, "scope")}`, detail: list(unopened.map((s) => `${s.scope} on ${s.server}`), 2), to: { to: "/access" } });
+  }
+
+  const idle = (known.members ?? []).filter((m) => m.roles.length === 0 && !m.disabled);
+  if (idle.length > 0) {
+    items.push({ key: "idle", grave: false, title: `${count(idle.length, "person has", "people have")} no role`, detail: `${list(idle.map((m) => m.email), 2)} can sign in and call nothing.`, to: { to: "/people" } });
+  }
+
+  for (const k of known.keys ?? []) {
+    if (k.revoked_at || !k.expires_at) continue;
+    const left = Date.parse(k.expires_at) - now;
+    if (left < 0 || left > 14 * day) continue;
+    items.push({ key: `key ${k.id}`, grave: left < 3 * day, title: `The API key ${k.name} expires ${left < day ? "within a day" : `in ${count(Math.floor(left / day), "day")}`}`, detail: "Make a new one before scripts stop.", to: { to: "/api-keys" } });
+  }
+
+  if (known.denied && known.denied.count > 0) {
+    const { count: n, more } = known.denied;
+    items.push({ key: "denied", grave: false, title: `${more ? "More than " : ""}${count(n, "call was", "calls were")} refused within a day`, detail: "Somebody wants what they may not use, or an agent tries its luck.", to: { to: "/audit", outcome: "refused" } });
+  }
+
+  return items.toSorted((a, b) => Number(b.grave) - Number(a.grave));
+}

@@ -1,0 +1,32 @@
+import { queryOptions } from "@tanstack/react-query";
+import { api, at, body, tagged, type Schemas } from "~/api/client";
+
+export type Server = Schemas["Server"];
+export type Revision = Schemas["Revision"];
+
+export const serverQuery = (server: string) => queryOptions({
+  queryKey: ["servers", server],
+  queryFn: ({ signal }) => tagged(api.GET("/tenants/{tenant}/servers/{server}", { params: { path: at({ server }) }, signal })),
+});
+
+export const revisionQuery = (server: string, revision: number) => queryOptions({
+  queryKey: ["servers", server, "revisions", revision],
+  queryFn: ({ signal }) => body(api.GET("/tenants/{tenant}/servers/{server}/revisions/{revision}", { params: { path: at({ server, revision }) }, signal })),
+});
+
+/** How `to` differs from `from`; without `from`, from what is served. */
+export const diffQuery = (server: string, to: number, from?: number) => queryOptions({
+  queryKey: ["servers", server, "diff", to, from],
+  queryFn: ({ signal }) => body(api.GET("/tenants/{tenant}/servers/{server}/revisions/{revision}/diff", { params: { path: at({ server, revision: to }), query: from ? { from } : {} }, signal })),
+  staleTime: 0,
+});
+
+export const kindsQuery = queryOptions({
+  queryKey: ["kinds"],
+  queryFn: ({ signal }) => body(api.GET("/tenants/{tenant}/kinds", { params: { path: at() }, signal })),
+  staleTime: Infinity,
+});
+
+export function publish(server: string, revision: number) {
+  return body(api.POST("/tenants/{tenant}/servers/{server}/revisions/{revision}/publish", { params: { path: at({ server, revision }) } }));
+}

@@ -1,0 +1,43 @@
+import { createRouter } from "@tanstack/react-router";
+import { boot } from "./boot";
+import * as access from "./pages/access/routes";
+import * as apiKeys from "./pages/api-keys/routes";
+import * as audit from "./pages/audit/routes";
+import * as clients from "./pages/clients/routes";
+import * as credentials from "./pages/credentials/routes";
+import * as ops from "./pages/ops/routes";
+import * as overview from "./pages/overview/routes";
+import * as people from "./pages/people/routes";
+import * as servers from "./pages/servers/routes";
+import * as settings from "./pages/settings/routes";
+import * as tools from "./pages/tools/routes";
+import * as usage from "./pages/usage/routes";
+import { PageError } from "./shell/page-states";
+import { opsRoot, root, tenantRoot } from "./routes";
+
+// Both consoles are one tree, so that links are typed; a guard in each half keeps them apart.
+const tree = root.addChildren([
+  tenantRoot.addChildren([
+    servers.servers, servers.serverNew, servers.server, tools.tools, tools.tool, credentials.credentials,
+    access.access, people.people, clients.clients, audit.audit, usage.usage, apiKeys.apiKeys, settings.settings,
+  ]),
+  opsRoot.addChildren([ops.tenants, ops.tenant, ops.workers, ops.health, ops.operators, ops.mail]),
+  overview.home,
+]);
+
+export const router = createRouter({
+  routeTree: tree,
+  basepath: boot.console || "/",
+  // Inside the frame: a page that fails leaves the way to the others.
+  defaultErrorComponent: PageError,
+  defaultPreload: "intent",
+  defaultPendingMs: 150,
+  scrollRestoration: true,
+  defaultStructuralSharing: true,
+});
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}
