@@ -61,8 +61,8 @@ func deletion(dryRun bool, effects tenants.Effects) Deletion {
 	return d
 }
 
-// permissionsOf are what roles open together, each once.
-func permissionsOf(roles []tenants.RoleUse, names []string) []tenants.Permission {
+// openedBy are what roles open together, each once.
+func openedBy(roles []tenants.RoleUse, names []string) []tenants.Permission {
 	var out []tenants.Permission
 	for _, r := range roles {
 		if slices.Contains(names, r.Name) {

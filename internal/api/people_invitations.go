@@ -161,12 +161,12 @@ func (a *API) mayInvite(ctx context.Context, i *tenants.Invitation) (exists bool
 	if err := knownRoles(roles, i.Roles); err != nil {
 		return false, err
 	}
-	if err := caller.mayGive(permissionsOf(roles, i.Roles)); err != nil {
+	if err := caller.mayGive(openedBy(roles, i.Roles)); err != nil {
 		return false, err
 	}
 	m, err := a.People.Store.Member(ctx, t.ID, i.Email)
 	if fault.HasCode(err, fault.NotFound) {
-		used, err := a.People.Store.Usage(ctx, t.ID)
+		used, err := a.People.Store.QuotasUsed(ctx, t.ID)
 		if err != nil {
 			return false, err
 		}
@@ -181,7 +181,7 @@ func (a *API) mayInvite(ctx context.Context, i *tenants.Invitation) (exists bool
 	if i.Name == "" {
 		i.Name = m.Name
 	}
-	return m.HasPassword, caller.mayGive(permissionsOf(roles, m.Roles))
+	return m.HasPassword, caller.mayGive(openedBy(roles, m.Roles))
 }
 
 // letter is how a link reaches its person.

@@ -68,7 +68,7 @@ func (a *API) PutMember(ctx context.Context, r PutMemberRequestObject) (PutMembe
 		if before.Email, err = address(r.Member, "{member}"); err != nil {
 			return nil, err
 		}
-		used, err := a.People.Store.Usage(ctx, t.ID)
+		used, err := a.People.Store.QuotasUsed(ctx, t.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -84,9 +84,9 @@ func (a *API) PutMember(ctx context.Context, r PutMemberRequestObject) (PutMembe
 		return nil, err
 	}
 	// To let somebody in again gives them all that they hold.
-	given := permissionsOf(roles, r.Body.Roles)
+	given := openedBy(roles, r.Body.Roles)
 	if known && (!before.Disabled || disabled) {
-		given = tenants.Beyond(permissionsOf(roles, before.Roles), given)
+		given = tenants.Beyond(openedBy(roles, before.Roles), given)
 	}
 	if err := callerOf(ctx).mayGive(given); err != nil {
 		return nil, err
@@ -157,7 +157,7 @@ func (a *API) GetMemberAccess(ctx context.Context, r GetMemberAccessRequestObjec
 	}
 	held := c.held(m.Roles)
 	out := EffectiveAccess{Member: member(m), Servers: []OpenedServer{}, Permissions: []OpenedPermission{}}
-	for _, p := range permissionsOf(held, m.Roles) {
+	for _, p := range openedBy(held, m.Roles) {
 		opened := OpenedPermission{Permission: Permission(p), Roles: []string{}}
 		for _, role := range held {
 			if contains(role.Permissions, p) {

@@ -68,7 +68,7 @@ func (a *API) PutRole(ctx context.Context, r PutRoleRequestObject) (PutRoleRespo
 	t := tenantOf(ctx)
 	before, err := a.People.Store.RoleUse(ctx, t.ID, r.Role)
 	if fault.HasCode(err, fault.NotFound) {
-		used, err := a.People.Store.Usage(ctx, t.ID)
+		used, err := a.People.Store.QuotasUsed(ctx, t.ID)
 		if err != nil {
 			return nil, err
 		}

@@ -34,7 +34,7 @@ func (a *API) ListTenants(ctx context.Context, r ListTenantsRequestObject) (List
 		return nil, err
 	}
 	if !caller.Operator() {
-		used, err := a.People.Store.Usage(ctx, caller.Tenant.ID)
+		used, err := a.People.Store.QuotasUsed(ctx, caller.Tenant.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -81,7 +81,7 @@ func (a *API) CreateTenant(ctx context.Context, r CreateTenantRequestObject) (Cr
 	if err != nil {
 		return nil, err
 	}
-	used, err := a.People.Store.Usage(ctx, t.ID)
+	used, err := a.People.Store.QuotasUsed(ctx, t.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (a *API) GetTenant(ctx context.Context, _ GetTenantRequestObject) (GetTenan
 	if err != nil {
 		return nil, err
 	}
-	used, err := a.People.Store.Usage(ctx, t.ID)
+	used, err := a.People.Store.QuotasUsed(ctx, t.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func (a *API) UpdateTenant(ctx context.Context, r UpdateTenantRequestObject) (Up
 	if err != nil {
 		return nil, err
 	}
-	used, err := a.People.Store.Usage(ctx, t.ID)
+	used, err := a.People.Store.QuotasUsed(ctx, t.ID)
 	if err != nil {
 		return nil, err
 	}

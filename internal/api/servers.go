@@ -27,7 +27,7 @@ type Servers struct {
 	// People is for whole tenants as files.
 	People registry.People
 	Usage  interface {
-		Usage(ctx context.Context, t tenants.ID) (tenants.Quotas, error)
+		QuotasUsed(ctx context.Context, t tenants.ID) (tenants.Quotas, error)
 	}
 	// Try calls a tool like an app would, for a person.
 	Try func(ctx context.Context, t TryCall) (Tried, error)
@@ -286,7 +286,7 @@ func showDiff(from, to registry.Revision) Diff {
 // withinServers holds a new server against the tenant's quota.
 func (a *API) withinServers(ctx context.Context) error {
 	t := tenantOf(ctx)
-	used, err := a.Servers.Usage.Usage(ctx, t.ID)
+	used, err := a.Servers.Usage.QuotasUsed(ctx, t.ID)
 	if err != nil {
 		return err
 	}

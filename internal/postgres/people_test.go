@@ -56,8 +56,8 @@ func init() {
 			c, err := db.Catalog(ctx, t)
 			return len(c), err
 		}},
-		"Usage": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
-			u, err := db.Usage(ctx, t)
+		"QuotasUsed": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+			u, err := db.QuotasUsed(ctx, t)
 			return u.Servers + u.Members + u.Roles + u.APIKeys, err
 		}},
 		"TenantEffects": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {

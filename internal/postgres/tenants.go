@@ -164,9 +164,9 @@ type appended struct {
 
 func (r appended) Scan(into ...any) error { return r.CollectableRow.Scan(append(into, r.more...)...) }
 
-// Usage counts what quotas bound.
-func (db *DB) Usage(ctx context.Context, t tenants.ID) (u tenants.Quotas, err error) {
-	defer fault.Wrap(&err, "postgres.Usage(%s)", t)
+// QuotasUsed counts what quotas bound.
+func (db *DB) QuotasUsed(ctx context.Context, t tenants.ID) (u tenants.Quotas, err error) {
+	defer fault.Wrap(&err, "postgres.QuotasUsed(%s)", t)
 	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
 		return tx.QueryRow(ctx, `SELECT `+usageColumns+` FROM tenants t`).Scan(usageFields(&u)...)
 	})

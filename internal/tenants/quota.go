@@ -47,8 +47,8 @@ type Hosting interface {
 	// fault.Conflict.
 	CreateTenant(ctx context.Context, n NewTenant) (Tenant, error)
 	UpdateTenant(ctx context.Context, t ID, c TenantChange) (Tenant, error)
-	// Usage counts what quotas bound.
-	Usage(ctx context.Context, t ID) (Quotas, error)
+	// QuotasUsed counts what quotas bound.
+	QuotasUsed(ctx context.Context, t ID) (Quotas, error)
 	TenantEffects(ctx context.Context, t ID) (Effects, error)
 	// BeginDeleteTenant suspends the tenant for good and queues the operation
 	// that removes it, in one transaction. One that is under way is returned.

@@ -489,7 +489,7 @@ func (s *suite) quotas() {
 	s.role("support")
 	s.person("dana@example.com")
 	s.person("sam@example.com")
-	if u, err := s.Store.Usage(ctx, s.a); err != nil || u != (tenants.Quotas{Servers: 1, Members: 2, Roles: 1}) {
+	if u, err := s.Store.QuotasUsed(ctx, s.a); err != nil || u != (tenants.Quotas{Servers: 1, Members: 2, Roles: 1}) {
 		s.Errorf("%+v, %v", u, err)
 	}
 	if e, err := s.Store.TenantEffects(ctx, s.a); err != nil || len(e) != 3 || e[1].Count != 2 {
