@@ -19,7 +19,7 @@ import (
 
 // layer has every package of the product. Imports point strictly down.
 var layer = map[string]int{
-	"internal/fault": 0, "internal/secret": 0, "internal/fresh": 0, "migrations": 0,
+	"internal/fault": 0, "internal/secret": 0, "internal/fresh": 0, "migrations": 0, "web/admin": 0,
 	"internal/tenants": 1,
 	"internal/authn":   2, "internal/registry": 2, "internal/audit": 2, "internal/site": 2, "internal/pages": 2, "internal/callers": 2,
 	"internal/oauth": 3, "internal/signin": 3, "internal/mail": 3, "internal/operations": 3, "internal/consent": 3, "internal/limits": 3, "internal/idempotency": 3, "internal/vault": 3, "internal/guard": 3,
