@@ -192,6 +192,7 @@ func TestMembers(t *testing.T) {
 	w.must(200, "admin", "PUT", at+"/boss@acme.test", object{"name": "Boss", "roles": []string{"admin"}})
 	for _, who := range []string{"admin", "operator"} {
 		w.refused(fault.Conflict, who, "DELETE", at+"/boss@acme.test", nil)
+		w.refused(fault.Conflict, who, "DELETE", at+"/boss@acme.test?dry_run=true", nil)
 		w.refused(fault.Conflict, who, "PUT", at+"/boss@acme.test", object{"name": "Boss", "roles": []string{"admin"}, "disabled": true})
 		w.refused(fault.Conflict, who, "PUT", at+"/boss@acme.test", object{"name": "Boss", "roles": []string{}})
 		w.refused(fault.Conflict, who, "DELETE", "/tenants/acme/roles/admin", nil)
