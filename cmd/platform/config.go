@@ -25,8 +25,10 @@ type config struct {
 	NATSListen     string      // LATCHKEY_NATS_LISTEN: where the embedded one takes workers
 	WorkerPassword secret.Text // LATCHKEY_NATS_WORKER_PASSWORD: for workers on other machines
 	Vault          vault.Config
-	AllowedOrigins []string // LATCHKEY_ALLOWED_ORIGINS, with commas
-	TrustedProxies bool     // LATCHKEY_BEHIND_PROXY=true: the last X-Forwarded-For entry is the caller
+	MailURL        secret.Text // LATCHKEY_SMTP_URL: smtps://user:password@host:465?from=…; empty for no mail
+	MailCACert     []byte      // of the file LATCHKEY_SMTP_CACERT: the mail server's own authority
+	AllowedOrigins []string    // LATCHKEY_ALLOWED_ORIGINS, with commas
+	TrustedProxies bool        // LATCHKEY_BEHIND_PROXY=true: the last X-Forwarded-For entry is the caller
 	LogLevel       slog.Level
 }
 
@@ -44,6 +46,7 @@ func readConfig() (config, error) {
 			Address: os.Getenv("VAULT_ADDR"), Token: secret.Text(os.Getenv("VAULT_TOKEN")),
 			AppRole: vault.AppRole{RoleID: os.Getenv("VAULT_ROLE_ID"), SecretID: secret.Text(os.Getenv("VAULT_SECRET_ID"))},
 		},
+		MailURL:        secret.Text(os.Getenv("LATCHKEY_SMTP_URL")),
 		TrustedProxies: os.Getenv("LATCHKEY_BEHIND_PROXY") == "true",
 	}
 	for o := range strings.SplitSeq(os.Getenv("LATCHKEY_ALLOWED_ORIGINS"), ",") {
@@ -56,12 +59,16 @@ func readConfig() (config, error) {
 			return c, errors.New("LATCHKEY_LOG_LEVEL must be debug, info, warn or error")
 		}
 	}
-	if path := os.Getenv("VAULT_CACERT"); path != "" {
+	for name, into := range map[string]*[]byte{"VAULT_CACERT": &c.Vault.CACert, "LATCHKEY_SMTP_CACERT": &c.MailCACert} {
+		path := os.Getenv(name)
+		if path == "" {
+			continue
+		}
 		pem, err := os.ReadFile(path)
 		if err != nil {
-			return c, fmt.Errorf("VAULT_CACERT: %w", err)
+			return c, fmt.Errorf("%s: %w", name, err)
 		}
-		c.Vault.CACert = pem
+		*into = pem
 	}
 	return c, nil
 }

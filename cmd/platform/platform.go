@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -21,6 +22,7 @@ import (
 	"latchkey/internal/fault"
 	"latchkey/internal/mcpgateway"
 	"latchkey/internal/oauth"
+	"latchkey/internal/operations"
 	"latchkey/internal/postgres"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
@@ -44,6 +46,8 @@ type platform struct {
 	edge   *natsrt.Edge
 	keys   []vault.Key
 	server *http.Server
+	post   post
+	work   *operations.Runner
 
 	closers []func()
 }
@@ -57,6 +61,8 @@ type parts struct {
 	conn  *nats.Conn
 	sys   *nats.Conn // nil with an external NATS
 	dev   bool       // allows client documents from loopback
+	// mailbox is the folder for letters where no mail server is set; empty: none.
+	mailbox string
 }
 
 // newPlatform wires an edge. Nothing is served yet.
@@ -75,9 +81,18 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 	if err != nil {
 		return nil, err
 	}
+	if pl.post, err = openPost(p.cfg, p.mailbox); err != nil {
+		return nil, err
+	}
+	pl.work = newRunner(p.db, p.vault, log)
 	pl.cached = postgres.NewCached(p.db)
+	pl.cached.OnChange = func(c postgres.Change) {
+		if c.Topic == "operation" {
+			pl.work.Wake()
+		}
+	}
 	client := clientAddr(p.cfg.TrustedProxies)
-	pl.signin = signin.New(signin.Config{Sites: p.sites, Tenants: pl.cached, Sessions: p.db, Log: log, Client: client})
+	pl.signin = signin.New(signin.Config{Sites: p.sites, Tenants: pl.cached, Sessions: p.db, Invitations: p.db, Log: log, Client: client})
 	pl.oauth, err = oauth.New(oauth.Config{
 		Sites: p.sites, Tenants: pl.cached, Registry: pl.cached, Store: p.db, Sealer: sealer, SignIn: pl.signin,
 		AllowLoopbackCIMD: p.dev, Client: client, Log: log,
@@ -175,7 +190,9 @@ func (pl *platform) otherRoutes() http.Handler {
 // run serves until ctx ends, then finishes what is under way.
 func (pl *platform) run(ctx context.Context, ln net.Listener) error {
 	listening, stopListening := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopListening()
+	var working sync.WaitGroup
+	defer func() { stopListening(); working.Wait() }()
+	working.Go(func() { pl.work.Run(listening) })
 	go pl.cached.Run(listening)
 	go pl.housekeeping(listening)
 	served := make(chan error, 1)

@@ -104,7 +104,9 @@ func (a *API) matrix(ctx context.Context) (AccessMatrix, error) {
 		out.Roles = append(out.Roles, MatrixRole{Name: r.Name, Description: r.Description, Members: r.Members, Permissions: permissionList(r.Permissions)})
 		open := make([]int, 0, len(r.Scopes))
 		for _, s := range r.Scopes {
-			open = append(open, at[s])
+			if i, ok := at[s]; ok { // not so of a server that is just going
+				open = append(open, i)
+			}
 		}
 		slices.Sort(open)
 		for _, scope := range open {

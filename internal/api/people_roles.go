@@ -13,7 +13,9 @@ import (
 func role(r tenants.RoleUse, slugs map[tenants.ServerID]string) Role {
 	out := Role{Name: r.Name, Description: r.Description, Scopes: make([]RoleScope, 0, len(r.Scopes)), Permissions: permissionList(r.Permissions), Members: r.Members}
 	for _, s := range r.Scopes {
-		out.Scopes = append(out.Scopes, RoleScope{Server: slugs[s.Server], Scope: s.Name})
+		if slug, ok := slugs[s.Server]; ok { // not so of a server that is just going
+			out.Scopes = append(out.Scopes, RoleScope{Server: slug, Scope: s.Name})
+		}
 	}
 	slices.SortFunc(out.Scopes, func(a, b RoleScope) int { return compare2(a.Server, b.Server, a.Scope, b.Scope) })
 	return out

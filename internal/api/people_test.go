@@ -12,9 +12,11 @@ import (
 
 	"latchkey/internal/fault"
 	"latchkey/internal/mail"
+	"latchkey/internal/operations"
 	"latchkey/internal/registry"
 	"latchkey/internal/secret"
 	"latchkey/internal/tenants"
+	"latchkey/internal/vault"
 )
 
 // newPeople is a world with the area of people, and a mailbox.
@@ -132,7 +134,12 @@ func TestTenantIsDeletedInWordsAndThenForGood(t *testing.T) {
 	}
 	w.must(200, "operator", "GET", "/tenants/acme/operations/"+op.Id, nil)
 	w.refused(fault.NotFound, "operator", "GET", "/tenants/globex/operations/"+op.Id, nil)
-	check(t, w.db.DeleteTenant(t.Context(), w.acme.ID))
+	running, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	r := operations.New(w.db, nil, operations.DeleteTenant(vault.NewServers(w.vault), kindOf(func(ctx context.Context, id tenants.ID) error {
+		defer stop()
+		return w.db.DeleteTenant(ctx, id)
+	})))
+	r.Run(running)
 	w.refused(fault.NotFound, "operator", "GET", "/tenants/acme/operations/"+op.Id, nil)
 	if still := into[Operation](t, w.must(200, "operator", "GET", "/operations/"+op.Id, nil)); still.Target != "acme" {
 		t.Errorf("%+v", still)
@@ -185,6 +192,7 @@ func TestMembers(t *testing.T) {
 	w.must(200, "admin", "PUT", at+"/boss@acme.test", object{"name": "Boss", "roles": []string{"admin"}})
 	for _, who := range []string{"admin", "operator"} {
 		w.refused(fault.Conflict, who, "DELETE", at+"/boss@acme.test", nil)
+		w.refused(fault.Conflict, who, "DELETE", at+"/boss@acme.test?dry_run=true", nil)
 		w.refused(fault.Conflict, who, "PUT", at+"/boss@acme.test", object{"name": "Boss", "roles": []string{"admin"}, "disabled": true})
 		w.refused(fault.Conflict, who, "PUT", at+"/boss@acme.test", object{"name": "Boss", "roles": []string{}})
 		w.refused(fault.Conflict, who, "DELETE", "/tenants/acme/roles/admin", nil)
@@ -460,5 +468,10 @@ func TestMatrixOfManyScopes(t *testing.T) {
 		t.Errorf("%d cells changed in %s, read in %s", len(cells), changed, read)
 	}
 }
+
+// kindOf is a store that deletes tenants so.
+type kindOf func(ctx context.Context, t tenants.ID) error
+
+func (f kindOf) DeleteTenant(ctx context.Context, t tenants.ID) error { return f(ctx, t) }
 
 func secretText(s string) secret.Text { return secret.Text(s) }

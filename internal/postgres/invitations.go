@@ -142,7 +142,7 @@ func (db *DB) AcceptInvitation(ctx context.Context, t tenants.ID, token tenants.
 		if _, err := tx.Exec(ctx, `UPDATE users SET password_hash = $2 WHERE id = $1`, u.ID, passwordHash); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `DELETE FROM browser_sessions WHERE user_id = $1`, u.ID); err != nil {
+		if err := endSessions(ctx, tx, u.ID); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, `UPDATE invitations SET accepted_at = $2 WHERE id = $1`, i.ID, at)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -15,12 +16,33 @@ var _ tenants.Members = (*DB)(nil)
 // changePeople runs what changes people or roles. Such changes of one tenant
 // wait for each other, so that the rule of keepAdmin holds whoever makes them.
 func (db *DB) changePeople(ctx context.Context, t tenants.ID, fn func(ctx context.Context, tx pgx.Tx) error) error {
-	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+	return db.InTenant(ctx, t, peopleChange(t, fn))
+}
+
+func peopleChange(t tenants.ID, fn func(ctx context.Context, tx pgx.Tx) error) func(ctx context.Context, tx pgx.Tx) error {
+	return func(ctx context.Context, tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('latchkey.people:' || $1, 0))`, string(t)); err != nil {
 			return err
 		}
 		return keepAdmin(ctx, tx, fn)
+	}
+}
+
+var errRehearsed = errors.New("rehearsed, to be rolled back")
+
+// rehearse is changePeople that changes nothing: it says whether the change
+// would be refused.
+func (db *DB) rehearse(ctx context.Context, t tenants.ID, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	err := db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+		if err := peopleChange(t, fn)(ctx, tx); err != nil {
+			return err
+		}
+		return errRehearsed
 	})
+	if errors.Is(err, errRehearsed) {
+		return nil
+	}
+	return err
 }
 
 // keepAdmin refuses a change after which nobody could undo it: a tenant that
@@ -202,30 +224,32 @@ func (db *DB) Member(ctx context.Context, t tenants.ID, key string) (m tenants.M
 // DeleteUser removes a person; the audit record keeps their id.
 func (db *DB) DeleteUser(ctx context.Context, t tenants.ID, id tenants.UserID) (err error) {
 	defer fault.Wrap(&err, "postgres.DeleteUser(%s, %s)", t, id)
-	return db.changePeople(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		var email string
-		if err := tx.QueryRow(ctx, `DELETE FROM users WHERE id = $1 RETURNING email`, id).Scan(&email); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, `UPDATE invitations SET revoked_at = now() WHERE email = $1 AND accepted_at IS NULL AND revoked_at IS NULL`, email)
-		return err
-	})
+	return db.changePeople(ctx, t, func(ctx context.Context, tx pgx.Tx) error { return deleteUser(ctx, tx, id) })
 }
 
-// MemberEffects counts what DeleteUser removes.
+func deleteUser(ctx context.Context, tx pgx.Tx, id tenants.UserID) error {
+	var email string
+	if err := tx.QueryRow(ctx, `DELETE FROM users WHERE id = $1 RETURNING email`, id).Scan(&email); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `UPDATE invitations SET revoked_at = now() WHERE email = $1 AND accepted_at IS NULL AND revoked_at IS NULL`, email)
+	return err
+}
+
+// MemberEffects counts what DeleteUser removes, and is refused where it is.
 func (db *DB) MemberEffects(ctx context.Context, t tenants.ID, id tenants.UserID) (e tenants.Effects, err error) {
 	defer fault.Wrap(&err, "postgres.MemberEffects(%s, %s)", t, id)
-	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+	err = db.rehearse(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
 		e, err = effects(ctx, tx, `
 			SELECT 'person', count(*) FROM users WHERE id = $1
 			UNION ALL SELECT 'browser sessions', count(*) FROM browser_sessions WHERE user_id = $1
 			UNION ALL SELECT 'grants of apps, which end at their next call', count(*) FROM oauth_grants WHERE user_id = $1 AND `+grantInForce+`
 			UNION ALL SELECT 'invitations to this address', count(*) FROM invitations i JOIN users u ON (u.tenant_id, u.email) = (i.tenant_id, i.email)
 				WHERE u.id = $1 AND i.accepted_at IS NULL AND i.revoked_at IS NULL`, id)
-		if err == nil && len(e) == 0 {
-			return pgx.ErrNoRows
+		if err != nil {
+			return err
 		}
-		return err
+		return deleteUser(ctx, tx, id)
 	})
 	return e, err
 }

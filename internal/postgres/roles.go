@@ -101,24 +101,28 @@ func columnsOf(list []tenants.Scope) (servers, scopes []string) {
 func (db *DB) DeleteRole(ctx context.Context, t tenants.ID, name string) (err error) {
 	defer fault.Wrap(&err, "postgres.DeleteRole(%s, %s)", t, name)
 	return db.changePeople(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		return changed(tx.Exec(ctx, `DELETE FROM roles WHERE name = $1`, name))
+		return deleteRole(ctx, tx, name)
 	})
 }
 
-// RoleEffects counts what DeleteRole removes.
+func deleteRole(ctx context.Context, tx pgx.Tx, name string) error {
+	return changed(tx.Exec(ctx, `DELETE FROM roles WHERE name = $1`, name))
+}
+
+// RoleEffects counts what DeleteRole removes, and is refused where it is.
 func (db *DB) RoleEffects(ctx context.Context, t tenants.ID, name string) (e tenants.Effects, err error) {
 	defer fault.Wrap(&err, "postgres.RoleEffects(%s, %.40q)", t, name)
-	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+	err = db.rehearse(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
 		e, err = effects(ctx, tx, `
 			SELECT 'role', count(*) FROM roles WHERE name = $1
 			UNION ALL SELECT 'people who hold it and stay', count(*) FROM user_roles WHERE role = $1
 			UNION ALL SELECT 'scopes that it opens', count(*) FROM role_scopes WHERE role = $1
 			UNION ALL SELECT 'invitations that name it, which stay without it', count(*) FROM invitations
 				WHERE $1 = ANY (roles) AND accepted_at IS NULL AND revoked_at IS NULL`, name)
-		if err == nil && len(e) == 0 {
-			return pgx.ErrNoRows
+		if err != nil {
+			return err
 		}
-		return err
+		return deleteRole(ctx, tx, name)
 	})
 	return e, err
 }

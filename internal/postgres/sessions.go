@@ -64,11 +64,17 @@ func (db *DB) DeleteSession(ctx context.Context, t tenants.ID, id string) (err e
 	})
 }
 
-// DeleteSessionsOf ends all sessions of a person.
+// DeleteSessionsOf ends all sessions of a person, in every browser.
 func (db *DB) DeleteSessionsOf(ctx context.Context, t tenants.ID, user tenants.UserID) (err error) {
 	defer fault.Wrap(&err, "postgres.DeleteSessionsOf(%s, %s)", t, user)
 	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `DELETE FROM browser_sessions WHERE user_id = $1`, user)
-		return err
+		return endSessions(ctx, tx, user)
 	})
+}
+
+// endSessions signs a person out in the transaction that gives them another
+// password, or on their own account.
+func endSessions(ctx context.Context, tx pgx.Tx, user tenants.UserID) error {
+	_, err := tx.Exec(ctx, `DELETE FROM browser_sessions WHERE user_id = $1`, user)
+	return err
 }

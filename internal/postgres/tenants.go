@@ -66,7 +66,7 @@ func (db *DB) TenantsPage(ctx context.Context, search, after string, limit int) 
 			return u, err
 		}, `
 			SELECT `+tenantColumns+`, `+usageColumns+` FROM tenants t
-			WHERE t.slug > $2 AND ($1 = '' OR t.slug LIKE $1 OR t.name ILIKE $1) ORDER BY t.slug LIMIT $3`, containing(search), after, limit)
+			WHERE t.slug > $2 AND ($1 = '' OR t.slug LIKE lower($1) OR t.name ILIKE $1) ORDER BY t.slug LIMIT $3`, containing(search), after, limit)
 		return err
 	})
 	return ts, err

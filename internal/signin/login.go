@@ -20,7 +20,7 @@ import (
 	"latchkey/internal/tenants"
 )
 
-//go:embed login.html logout.html message.html
+//go:embed login.html logout.html message.html invitation.html
 var files embed.FS
 
 var (

@@ -56,7 +56,7 @@ func newWorld(t *testing.T, template string) *world {
 		t.Fatal(err)
 	}
 	w.service = signin.New(signin.Config{
-		Sites: w.sites, Tenants: w.db, Sessions: w.db, Now: w.time,
+		Sites: w.sites, Tenants: w.db, Sessions: w.db, Invitations: w.db, Now: w.time,
 		Log: slog.New(slog.NewJSONHandler(w.log, nil)),
 	})
 	e := echo.New()

@@ -35,8 +35,10 @@ type Config struct {
 	Sites    *site.Sites
 	Tenants  People
 	Sessions Sessions
-	Log      *slog.Logger     // nil: nothing is logged
-	Now      func() time.Time // nil: time.Now
+	// Invitations brings people in by links; nil: there are none.
+	Invitations Invitations
+	Log         *slog.Logger     // nil: nothing is logged
+	Now         func() time.Time // nil: time.Now
 	// Client is the address a request comes from. nil: the connection's, which
 	// is wrong behind a proxy.
 	Client func(*http.Request) netip.Addr
@@ -50,22 +52,23 @@ type Config struct {
 
 // Service answers for all tenants.
 type Service struct {
-	sites    *site.Sites
-	people   People
-	sessions Sessions
-	log      *slog.Logger
-	now      func() time.Time
-	client   func(*http.Request) netip.Addr
-	home     string
-	hasher   *hasher
-	throttle *throttle
-	guard    *http.CrossOriginProtection
+	sites       *site.Sites
+	people      People
+	sessions    Sessions
+	invitations Invitations
+	log         *slog.Logger
+	now         func() time.Time
+	client      func(*http.Request) netip.Addr
+	home        string
+	hasher      *hasher
+	throttle    *throttle
+	guard       *http.CrossOriginProtection
 }
 
 // New makes the service.
 func New(c Config) *Service {
 	s := &Service{
-		sites: c.Sites, people: c.Tenants, sessions: c.Sessions,
+		sites: c.Sites, people: c.Tenants, sessions: c.Sessions, invitations: c.Invitations,
 		log: c.Log, now: c.Now, client: c.Client, home: c.Home,
 		guard: http.NewCrossOriginProtection(),
 	}
@@ -96,6 +99,10 @@ func (s *Service) Register(e *echo.Echo) {
 	e.GET("/logout", s.showLogout)
 	e.POST("/logout", s.logout)
 	e.GET("/signed-out", s.showSignedOut)
+	if s.invitations != nil {
+		e.GET("/invitation", s.showInvitation)
+		e.POST("/invitation", s.accept)
+	}
 	e.Match([]string{http.MethodGet, http.MethodHead}, pages.AssetPath+"*", echo.WrapHandler(http.HandlerFunc(pages.Assets)))
 }
 

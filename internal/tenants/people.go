@@ -47,7 +47,8 @@ type Members interface {
 	// DeleteUser removes a person with their sessions, consents and grants,
 	// and revokes what would invite them back.
 	DeleteUser(ctx context.Context, t ID, id UserID) error
-	// MemberEffects counts what DeleteUser would remove.
+	// MemberEffects counts what DeleteUser would remove; where it would be
+	// refused, so is this.
 	MemberEffects(ctx context.Context, t ID, id UserID) (Effects, error)
 }
 
@@ -77,6 +78,7 @@ type RoleScope struct {
 type RoleAdmin interface {
 	RoleUses(ctx context.Context, t ID) ([]RoleUse, error)
 	RoleUse(ctx context.Context, t ID, name string) (RoleUse, error)
+	// RoleEffects is to DeleteRole what MemberEffects is to DeleteUser.
 	RoleEffects(ctx context.Context, t ID, name string) (Effects, error)
 	// ChangeAccess opens and closes scopes, all or none. To open what is open
 	// and to close what is closed is no error; an unknown role or server is.

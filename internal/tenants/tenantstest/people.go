@@ -162,6 +162,9 @@ func (s *suite) leaves() {
 		s.Errorf("%v", e)
 	}
 	s.code("from another tenant", s.Store.DeleteUser(ctx, s.b, u.ID), fault.NotFound)
+	if m, err := s.Store.Member(ctx, s.a, u.Email); err != nil || m.ID != u.ID {
+		s.Errorf("counting changed something: %+v, %v", m, err)
+	}
 	s.must(s.Store.DeleteUser(ctx, s.a, u.ID))
 	s.code("again", s.Store.DeleteUser(ctx, s.a, u.ID), fault.NotFound)
 	_, err = s.Store.MemberEffects(ctx, s.a, u.ID)
@@ -456,11 +459,8 @@ func (s *suite) provisioning() {
 	_, err = s.Store.CreateTenant(ctx, tenants.NewTenant{Slug: "api", Name: "x"})
 	s.code("the platform's own slug", err, fault.InvalidRequest)
 
-	page, err := s.Store.TenantsPage(ctx, strings.ToUpper(slug[:10]), "", 10)
-	if err != nil || len(page) > 1 {
-		s.Errorf("slugs are lower case: %+v, %v", page, err)
-	}
-	if page, err = s.Store.TenantsPage(ctx, slug, "", 10); err != nil || len(page) != 1 || page[0].Tenant != t || page[0].Used != (tenants.Quotas{Members: 1, Roles: 1}) {
+	page, err := s.Store.TenantsPage(ctx, strings.ToUpper(slug), "", 10)
+	if err != nil || len(page) != 1 || page[0].Tenant != t || page[0].Used != (tenants.Quotas{Members: 1, Roles: 1}) {
 		s.Errorf("%+v, %v", page, err)
 	}
 	if page, err = s.Store.TenantsPage(ctx, "", "tt", 2); err != nil || len(page) != 2 || page[0].Slug >= page[1].Slug {
