@@ -100,12 +100,12 @@ func built() fstest.MapFS {
 	script := `const boot = JSON.parse(document.querySelector('meta[name=latchkey]').content);
 const me = await fetch(boot.api + "/me");
 if (me.status === 401) location.assign(boot.console + "/sign-in?return_to=" + encodeURIComponent(location.pathname + location.search));
-else document.querySelector("main").textContent = "Hello " + (await me.json()).name;
-` + strings.Repeat("// padding\n", 200)
+else document.querySelector("main").id = "hello-" + (await me.json()).name;
+`
 	f := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
 	return fstest.MapFS{
 		"index.html": f(page), "favicon.svg": f("<svg xmlns='http://www.w3.org/2000/svg'/>"),
-		"assets/app-abc.js": f(script), "assets/app-abc.js.br": f("as brotli"), "assets/app-abc.js.gz": f("as gzip"),
+		"assets/app-abc.js": f(script), "assets/lib-123.js": f("plain"), "assets/lib-123.js.br": f("as brotli"), "assets/lib-123.js.gz": f("as gzip"),
 		"assets/plain-def.css": f("main{color:black}"), ".gitkeep": f(""),
 	}
 }
@@ -217,6 +217,7 @@ func (w *world) browser(t tenants.Tenant) *browser {
 		transport.TLSClientConfig.InsecureSkipVerify = true
 		transport.DialContext = dialTo(w.server.Listener.Addr().String())
 	}
+	transport.DisableCompression = true
 	w.Cleanup(transport.CloseIdleConnections)
 	return &browser{
 		Client: &http.Client{Jar: jar, Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
