@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,16 +15,17 @@ import (
 var _ registry.Store = (*DB)(nil)
 
 const (
-	serverColumns   = `s.tenant_id, s.id, s.slug, s.kind, s.title, s.description, s.connection, s.pool, s.per_user, coalesce(s.active_revision, ''), s.updated_at`
-	revisionColumns = `r.tenant_id, r.id, r.server_id, r.number, r.hash, r.kind, r.spec, r.definition, r.created_at, r.created_by`
+	serverColumns   = `s.tenant_id, s.id, s.slug, s.kind, s.title, s.description, s.connection, s.connection_declared, s.secrets_set, s.pool, s.per_user,
+	coalesce(s.active_revision, ''), s.deleting_at IS NOT NULL, s.updated_at`
+	revisionColumns = `r.tenant_id, r.id, r.server_id, r.number, r.hash, r.kind, r.spec, r.declared, r.definition, r.created_at, r.created_by`
 )
 
 func serverFields(s *registry.Server) []any {
-	return []any{&s.Tenant, &s.ID, &s.Slug, &s.Kind, &s.Title, &s.Description, &s.Connection, &s.Pool, &s.PerUser, &s.Active, &s.UpdatedAt}
+	return []any{&s.Tenant, &s.ID, &s.Slug, &s.Kind, &s.Title, &s.Description, &s.Connection, &s.Declared, &s.SecretsSet, &s.Pool, &s.PerUser, &s.Active, &s.Deleting, &s.UpdatedAt}
 }
 
 func revisionFields(r *registry.Revision) []any {
-	return []any{&r.Tenant, &r.ID, &r.Server, &r.Number, &r.Hash, &r.Kind, &r.Spec, &r.Definition, &r.CreatedAt, &r.CreatedBy}
+	return []any{&r.Tenant, &r.ID, &r.Server, &r.Number, &r.Hash, &r.Kind, &r.Spec, &r.Declared, &r.Definition, &r.CreatedAt, &r.CreatedBy}
 }
 
 func scanServer(row pgx.CollectableRow) (s registry.Server, err error) {
@@ -39,7 +41,8 @@ func scanHosted(row pgx.CollectableRow) (h registry.Hosted, err error) {
 }
 
 const hostedQuery = `SELECT ` + serverColumns + `, ` + revisionColumns + `
-	FROM servers s JOIN revisions r ON (r.tenant_id, r.id) = (s.tenant_id, s.active_revision)`
+	FROM servers s JOIN revisions r ON (r.tenant_id, r.id) = (s.tenant_id, s.active_revision)
+	WHERE s.deleting_at IS NULL`
 
 // Server finds a server.
 func (db *DB) Server(ctx context.Context, t tenants.ID, id registry.ServerID) (s registry.Server, err error) {
@@ -55,7 +58,7 @@ func (db *DB) Server(ctx context.Context, t tenants.ID, id registry.ServerID) (s
 func (db *DB) Hosted(ctx context.Context, t tenants.ID, slug string) (h registry.Hosted, err error) {
 	defer fault.Wrap(&err, "postgres.Hosted(%s, %q)", t, slug)
 	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		h, err = one(ctx, tx, scanHosted, hostedQuery+` WHERE s.slug = $1`, slug)
+		h, err = one(ctx, tx, scanHosted, hostedQuery+` AND s.slug = $1`, slug)
 		return err
 	})
 	return h, err
@@ -98,20 +101,28 @@ func (db *DB) PutServer(ctx context.Context, t tenants.ID, s registry.Server) (o
 	if len(s.Connection) == 0 {
 		s.Connection = json.RawMessage(`{}`)
 	}
+	if len(s.Declared) == 0 {
+		s.Declared = json.RawMessage(`{}`)
+	}
 	if s.Pool == "" {
 		s.Pool = "default"
 	}
+	if s.ID == "" {
+		s.ID = tenants.NewServerID()
+	}
 	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
 		out, err = one(ctx, tx, scanServer, `
-			INSERT INTO servers AS s (tenant_id, id, slug, kind, title, description, connection, pool, per_user)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+			INSERT INTO servers AS s (tenant_id, id, slug, kind, title, description, connection, connection_declared, secrets_set, pool, per_user)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 			ON CONFLICT (tenant_id, slug) DO UPDATE
-			SET (title, description, connection, pool, per_user, updated_at) = (EXCLUDED.title, EXCLUDED.description, EXCLUDED.connection, EXCLUDED.pool, EXCLUDED.per_user,
-			    CASE WHEN (s.title, s.description, s.connection, s.pool, s.per_user) = (EXCLUDED.title, EXCLUDED.description, EXCLUDED.connection, EXCLUDED.pool, EXCLUDED.per_user)
+			SET (title, description, connection, connection_declared, secrets_set, pool, per_user, updated_at) =
+			    (EXCLUDED.title, EXCLUDED.description, EXCLUDED.connection, EXCLUDED.connection_declared, EXCLUDED.secrets_set, EXCLUDED.pool, EXCLUDED.per_user,
+			    CASE WHEN (s.title, s.description, s.connection, s.connection_declared::text, s.secrets_set, s.pool, s.per_user) =
+			         (EXCLUDED.title, EXCLUDED.description, EXCLUDED.connection, EXCLUDED.connection_declared::text, EXCLUDED.secrets_set, EXCLUDED.pool, EXCLUDED.per_user)
 			         THEN s.updated_at ELSE now() END)
-			RETURNING `+serverColumns, t, tenants.NewServerID(), s.Slug, s.Kind, s.Title, s.Description, s.Connection, s.Pool, s.PerUser)
-		if err == nil && out.Kind != s.Kind {
-			return fault.New(fault.Conflict, "The server %q is of kind %q and cannot become %q. Choose another slug, or delete the server first.", s.Slug, out.Kind, s.Kind)
+			RETURNING `+serverColumns, t, s.ID, s.Slug, s.Kind, s.Title, s.Description, s.Connection, s.Declared, append([]string{}, s.SecretsSet...), s.Pool, s.PerUser)
+		if err == nil {
+			err = registry.MayBecome(out, s)
 		}
 		return err
 	})
@@ -123,27 +134,122 @@ func (db *DB) PutServer(ctx context.Context, t tenants.ID, s registry.Server) (o
 func (db *DB) Publish(ctx context.Context, t tenants.ID, r registry.Revision) (out registry.Revision, published bool, err error) {
 	defer fault.Wrap(&err, "postgres.Publish(%s, %s)", t, r.Server)
 	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		var active registry.RevisionID
-		if err := tx.QueryRow(ctx, `SELECT coalesce(active_revision, '') FROM servers WHERE id = $1 FOR UPDATE`, r.Server).Scan(&active); err != nil {
+		active, err := lockServer(ctx, tx, r.Server)
+		if err != nil {
 			return err
 		}
 		if active != "" {
 			out, err = one(ctx, tx, scanRevision, `SELECT `+revisionColumns+` FROM revisions r WHERE r.id = $1`, active)
-			if err != nil || out.Hash == r.Hash {
+			if err != nil || out.SameAs(r) {
 				return err
 			}
 		}
-		out, err = one(ctx, tx, scanRevision, `
-			INSERT INTO revisions AS r (tenant_id, id, server_id, number, hash, kind, spec, definition, created_by)
-			SELECT $1, $2, $3, coalesce(max(number), 0) + 1, $4, $5, $6, $7, $8 FROM revisions WHERE server_id = $3
-			RETURNING `+revisionColumns, t, tenants.RandomID("rv"), r.Server, r.Hash, r.Kind, r.Spec, r.Definition, r.CreatedBy)
-		if err != nil {
+		if out, err = insertRevision(ctx, tx, t, r); err != nil {
 			return err
 		}
 		published = true
-		return changed(tx.Exec(ctx, `UPDATE servers SET active_revision = $2, updated_at = now() WHERE id = $1`, r.Server, out.ID))
+		return activate(ctx, tx, r.Server, out.ID)
 	})
 	return out, published && err == nil, err
+}
+
+// Stage stores a revision, unless the server has one of its hash.
+func (db *DB) Stage(ctx context.Context, t tenants.ID, r registry.Revision) (out registry.Revision, staged bool, err error) {
+	defer fault.Wrap(&err, "postgres.Stage(%s, %s)", t, r.Server)
+	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+		if _, err := lockServer(ctx, tx, r.Server); err != nil {
+			return err
+		}
+		same, err := many(ctx, tx, scanRevision, `
+			SELECT `+revisionColumns+` FROM revisions r
+			WHERE r.server_id = $1 AND r.hash = $2 AND (r.declared IS NOT NULL OR $3) ORDER BY r.number DESC LIMIT 1`, r.Server, r.Hash, len(r.Declared) == 0)
+		if err != nil {
+			return err
+		}
+		if len(same) > 0 {
+			out = same[0]
+			return nil
+		}
+		staged = true
+		out, err = insertRevision(ctx, tx, t, r)
+		return err
+	})
+	return out, staged && err == nil, err
+}
+
+// Activate makes a revision the active one.
+func (db *DB) Activate(ctx context.Context, t tenants.ID, s registry.ServerID, number int) (out registry.Revision, err error) {
+	defer fault.Wrap(&err, "postgres.Activate(%s, %s, %d)", t, s, number)
+	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+		active, err := lockServer(ctx, tx, s)
+		if err != nil {
+			return err
+		}
+		out, err = one(ctx, tx, scanRevision, `SELECT `+revisionColumns+` FROM revisions r WHERE r.server_id = $1 AND r.number = $2`, s, number)
+		if err != nil || out.ID == active {
+			return err
+		}
+		return activate(ctx, tx, s, out.ID)
+	})
+	return out, err
+}
+
+// lockServer keeps others from changing a server's revisions. One that is being
+// deleted gets no more of them.
+func lockServer(ctx context.Context, tx pgx.Tx, id registry.ServerID) (active registry.RevisionID, err error) {
+	var deleting bool
+	err = tx.QueryRow(ctx, `SELECT coalesce(active_revision, ''), deleting_at IS NOT NULL FROM servers WHERE id = $1 FOR UPDATE`, id).Scan(&active, &deleting)
+	if err == nil && deleting {
+		err = registry.ErrDeleting
+	}
+	return active, err
+}
+
+func insertRevision(ctx context.Context, tx pgx.Tx, t tenants.ID, r registry.Revision) (registry.Revision, error) {
+	var declared any // NULL where there is none
+	if len(r.Declared) > 0 {
+		declared = r.Declared
+	}
+	return one(ctx, tx, scanRevision, `
+		INSERT INTO revisions AS r (tenant_id, id, server_id, number, hash, kind, spec, declared, definition, created_by)
+		SELECT $1, $2, $3, coalesce(max(number), 0) + 1, $4, $5, $6, $7, $8, $9 FROM revisions WHERE server_id = $3
+		RETURNING `+revisionColumns, t, tenants.RandomID("rv"), r.Server, r.Hash, r.Kind, r.Spec, declared, r.Definition, r.CreatedBy)
+}
+
+func activate(ctx context.Context, tx pgx.Tx, s registry.ServerID, r registry.RevisionID) error {
+	return changed(tx.Exec(ctx, `UPDATE servers SET active_revision = $2, updated_at = now() WHERE id = $1`, s, r))
+}
+
+// MarkDeleting hides a server and ends its grants; every edge hears of both
+// when this commits.
+func (db *DB) MarkDeleting(ctx context.Context, t tenants.ID, id registry.ServerID) (err error) {
+	defer fault.Wrap(&err, "postgres.MarkDeleting(%s, %s)", t, id)
+	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+		if err := changed(tx.Exec(ctx, `UPDATE servers SET deleting_at = coalesce(deleting_at, now()), updated_at = now() WHERE id = $1`, id)); err != nil {
+			return err
+		}
+		ids, err := many(ctx, tx, pgx.RowTo[string], `SELECT id FROM oauth_grants WHERE server_id = $1 AND revoked_at IS NULL ORDER BY id FOR UPDATE`, id)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		var b pgx.Batch
+		for _, g := range ids {
+			queueRevoke(&b, g, "its server was deleted", time.Now())
+		}
+		return tx.SendBatch(ctx, &b).Close()
+	})
+}
+
+// Holdings counts what goes with a server.
+func (db *DB) Holdings(ctx context.Context, t tenants.ID, id registry.ServerID) (h registry.Holdings, err error) {
+	defer fault.Wrap(&err, "postgres.Holdings(%s, %s)", t, id)
+	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `
+			SELECT (SELECT count(*) FROM revisions WHERE server_id = s.id), (SELECT count(*) FROM role_scopes WHERE server_id = s.id),
+			       (SELECT count(*) FROM oauth_grants WHERE server_id = s.id AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()))
+			FROM servers s WHERE s.id = $1`, id).Scan(&h.Revisions, &h.RoleScopes, &h.Grants)
+	})
+	return h, err
 }
 
 // DeleteServer removes a server with its revisions and what roles open on it.

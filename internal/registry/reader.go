@@ -49,8 +49,9 @@ const (
 )
 
 // writeOut copies a document with its aliases written out, so that nothing in
-// it is shared or endless, or says what stands in the way. A few lines of
-// aliases can stand for more than memory holds.
+// it is shared or endless, and with nothing in it that JSON has no words for: or
+// it says what stands in the way. A few lines of aliases can stand for more than
+// memory holds.
 func writeOut(doc *yaml.Node) (*yaml.Node, *Problem) {
 	w := writer{left: maxNodes, open: map[*yaml.Node]bool{}}
 	n := w.copy(doc, 0)
@@ -82,14 +83,62 @@ func (w *writer) copy(n *yaml.Node, depth int) *yaml.Node {
 	}
 	c := *n
 	c.Alias, c.Anchor, c.Content = nil, "", make([]*yaml.Node, len(n.Content))
+	if w.plain(&c); w.bad != nil {
+		return at
+	}
 	w.open[n] = true
 	for i := range n.Content {
 		if c.Content[i] = w.copy(n.Content[i], depth+1); w.bad != nil {
 			break
 		}
+		if key := c.Content[i]; n.Kind == yaml.MappingNode && i%2 == 0 {
+			if key.Kind != yaml.ScalarNode {
+				w.stop(key, "a key must be a text", "write name: … for each entry")
+				break
+			}
+			key.Tag = textTag
+		}
 	}
 	delete(w.open, n)
 	return &c
+}
+
+const (
+	textTag  = "!!str"
+	nullTag  = "!!null"
+	boolTag  = "!!bool"
+	intTag   = "!!int"
+	floatTag = "!!float"
+	mapTag   = "!!map"
+	listTag  = "!!seq"
+)
+
+// plain gives a node a tag that JSON knows. What is declared is kept as JSON,
+// and what is read back must mean the same: so a number has one notation, and
+// what is none but looks like one is asked to say so.
+func (w *writer) plain(n *yaml.Node) {
+	n.Tag = n.ShortTag()
+	switch n.Kind {
+	case yaml.MappingNode:
+		n.Tag = mapTag
+	case yaml.SequenceNode:
+		n.Tag = listTag
+	case yaml.ScalarNode:
+		switch n.Tag {
+		case nullTag:
+			n.Value = "null"
+		case boolTag:
+			if n.Value = strings.ToLower(n.Value); n.Value != "true" && n.Value != "false" {
+				w.stop(n, "this can be read in two ways", "write true or false, or put it in quotes if it is a text")
+			}
+		case intTag, floatTag:
+			if !isJSONNumber(n.Value) {
+				w.stop(n, fmt.Sprintf("%.40q can be read in two ways", n.Value), "write a plain decimal number, or put it in quotes if it is a text")
+			}
+		default:
+			n.Tag = textTag
+		}
+	}
 }
 
 func (w *writer) stop(n *yaml.Node, reason, fix string) {

@@ -31,22 +31,38 @@ type Server struct {
 	// Connection says where the server's upstream is, without secrets. Its
 	// form belongs to the kind.
 	Connection json.RawMessage
+	// Declared is the connection as it was written, in JSON with the order of
+	// its keys; the place of a secret holds {"secret": "[set]"}.
+	Declared json.RawMessage
+	// SecretsSet are the paths of the connection's secrets that Vault has.
+	SecretsSet []string
 	Pool       string // the worker pool that runs it; "default"
 	// PerUser asks for credentials of each user's own instead of the server's.
-	PerUser   bool
-	Active    RevisionID
+	PerUser bool
+	// Active is empty for a draft, which no client sees.
+	Active RevisionID
+	// Deleting: it takes no call any more and waits to be removed.
+	Deleting  bool
 	UpdatedAt time.Time
+}
+
+// HasConnection reports whether credentials of the server are at Vault.
+func (s *Server) HasConnection() bool {
+	return s.PerUser || len(s.Connection) > 0 && string(s.Connection) != "{}"
 }
 
 // Revision is an immutable state of a server. Publishing makes a new one.
 type Revision struct {
-	ID         RevisionID
-	Server     ServerID
-	Tenant     tenants.ID
-	Number     int    // 1, 2, …
-	Hash       string // SHA-256 over kind, spec and definition, hex
-	Kind       string
-	Spec       json.RawMessage // normalized by the kind, what a worker opens
+	ID     RevisionID
+	Server ServerID
+	Tenant tenants.ID
+	Number int    // 1, 2, …
+	Hash   string // SHA-256 over kind, spec and definition, hex
+	Kind   string
+	Spec   json.RawMessage // normalized by the kind, what a worker opens
+	// Declared is the spec as it was written, in JSON with the order of its
+	// keys. Revisions of before it was kept have none.
+	Declared   json.RawMessage
 	Definition Definition
 	CreatedAt  time.Time
 	CreatedBy  string
@@ -170,20 +186,116 @@ type Hosted struct {
 	Revision Revision
 }
 
+// Listed is a server as a list shows it.
+type Listed struct {
+	Server Server
+	// ActiveNumber and LatestNumber are 0 where there is no such revision.
+	ActiveNumber, LatestNumber int
+	Tools                      int // of the active revision, or of the newest of a draft
+}
+
+// ServerState is where a server is in its life.
+type ServerState string
+
+const (
+	Published ServerState = "published"
+	Draft     ServerState = "draft" // without an active revision
+	Deleting  ServerState = "deleting"
+)
+
+// State of a server.
+func (s *Server) State() ServerState {
+	switch {
+	case s.Deleting:
+		return Deleting
+	case s.Active == "":
+		return Draft
+	}
+	return Published
+}
+
+// ServerQuery asks for servers by slug.
+type ServerQuery struct {
+	After  string // the slug that the page before ended with
+	Search string // part of slug or title
+	State  ServerState
+	Limit  int
+}
+
+// ListedTool is a tool with its server and the roles that open it.
+type ListedTool struct {
+	Server    string
+	Published bool
+	Revision  int
+	Tool      Tool
+	Roles     []string
+}
+
+// ToolQuery asks for tools of active revisions, and of the newest revisions of
+// drafts, by server and name.
+type ToolQuery struct {
+	AfterServer, AfterTool string
+	Search                 string // part of name, title or description
+	Server                 string
+	Tool                   string // exactly this one
+	Risk                   Risk
+	Scope                  string
+	Role                   string // that opens it
+	Limit                  int
+}
+
+// Credentials says when credentials of a server were last used, from the audit
+// record.
+type Credentials struct {
+	LastIssued, LastFailed time.Time // zero: not in the time that was looked at
+	LastFailure            string
+}
+
+// Holdings counts what goes when a server is deleted.
+type Holdings struct{ Revisions, RoleScopes, Grants int }
+
 // Store keeps servers and revisions, inside a tenant. Unknown things are
 // fault.NotFound.
 type Store interface {
 	Server(ctx context.Context, t tenants.ID, id ServerID) (Server, error)
+	// ServerBySlug finds drafts and servers that are being deleted too.
+	ServerBySlug(ctx context.Context, t tenants.ID, slug string) (Server, error)
+	// Hosted finds what clients may see: a server with an active revision that
+	// is not being deleted.
 	Hosted(ctx context.Context, t tenants.ID, slug string) (Hosted, error)
 	HostedAll(ctx context.Context, t tenants.ID) ([]Hosted, error)
+	// Current lists every server that is not being deleted, by slug: with its
+	// active revision, or the newest of a draft, or none (Revision.ID empty).
+	Current(ctx context.Context, t tenants.ID) ([]Hosted, error)
+	Servers(ctx context.Context, t tenants.ID, q ServerQuery) ([]Listed, error)
+	Tools(ctx context.Context, t tenants.ID, q ToolQuery) ([]ListedTool, error)
 	Revision(ctx context.Context, t tenants.ID, id RevisionID) (Revision, error)
+	RevisionByNumber(ctx context.Context, t tenants.ID, s ServerID, number int) (Revision, error)
+	// Newest is the revision with the highest number.
+	Newest(ctx context.Context, t tenants.ID, s ServerID) (Revision, error)
+	// Revisions lists a server's revisions, newest first.
 	Revisions(ctx context.Context, t tenants.ID, s ServerID) ([]Revision, error)
-	// PutServer creates the server of that slug or updates everything but its
-	// id, kind and active revision.
+	// RevisionsBefore lists those with a lower number, newest first.
+	RevisionsBefore(ctx context.Context, t tenants.ID, s ServerID, number, limit int) ([]Revision, error)
+	// PutServer creates the server of that slug, with the given id if there is
+	// one, or updates everything but its id, kind and active revision.
 	PutServer(ctx context.Context, t tenants.ID, s Server) (Server, error)
+	// Stage stores the revision without making it active. One with the same
+	// hash that the server has already is given instead, and staged is false.
+	Stage(ctx context.Context, t tenants.ID, r Revision) (rev Revision, staged bool, err error)
+	// Activate makes one of the server's revisions the active one.
+	Activate(ctx context.Context, t tenants.ID, s ServerID, number int) (Revision, error)
 	// Publish stores the revision and makes it the active one, in one
 	// transaction. A revision whose hash is the active one's is not stored
 	// again: the active one is returned and published is false.
 	Publish(ctx context.Context, t tenants.ID, r Revision) (rev Revision, published bool, err error)
+	// MarkDeleting takes a server away from its clients: it is hosted no more
+	// and its grants end. It may be repeated.
+	MarkDeleting(ctx context.Context, t tenants.ID, id ServerID) error
+	Holdings(ctx context.Context, t tenants.ID, id ServerID) (Holdings, error)
+	// LastCredentials looks at the last thirty days of calls that needed
+	// credentials, of the given servers.
+	LastCredentials(ctx context.Context, t tenants.ID, ids []ServerID) (map[ServerID]Credentials, error)
+	// DeleteServer removes the server's row with all that refers to it.
 	DeleteServer(ctx context.Context, t tenants.ID, id ServerID) error
 }
