@@ -15,7 +15,7 @@ import (
 var _ registry.Store = (*DB)(nil)
 
 const (
-	serverColumns   = `s.tenant_id, s.id, s.slug, s.kind, s.title, s.description, s.connection, s.connection_declared, s.secrets_set, s.pool, s.per_user,
+	serverColumns = `s.tenant_id, s.id, s.slug, s.kind, s.title, s.description, s.connection, s.connection_declared, s.secrets_set, s.pool, s.per_user,
 	coalesce(s.active_revision, ''), s.deleting_at IS NOT NULL, s.updated_at`
 	revisionColumns = `r.tenant_id, r.id, r.server_id, r.number, r.hash, r.kind, r.spec, r.declared, r.definition, r.created_at, r.created_by`
 )
@@ -220,36 +220,49 @@ func activate(ctx context.Context, tx pgx.Tx, s registry.ServerID, r registry.Re
 	return changed(tx.Exec(ctx, `UPDATE servers SET active_revision = $2, updated_at = now() WHERE id = $1`, s, r))
 }
 
-// MarkDeleting hides a server and ends its grants; every edge hears of both
-// when this commits.
-func (db *DB) MarkDeleting(ctx context.Context, t tenants.ID, id registry.ServerID) (err error) {
-	defer fault.Wrap(&err, "postgres.MarkDeleting(%s, %s)", t, id)
-	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		if err := changed(tx.Exec(ctx, `UPDATE servers SET deleting_at = coalesce(deleting_at, now()), updated_at = now() WHERE id = $1`, id)); err != nil {
+// BeginDeleteServer hides a server, ends its grants and queues its end; every
+// edge hears of the first two when this commits.
+func (db *DB) BeginDeleteServer(ctx context.Context, t tenants.Tenant, id registry.ServerID, createdBy string, at time.Time) (op tenants.Operation, err error) {
+	defer fault.Wrap(&err, "postgres.BeginDeleteServer(%s, %s)", t.ID, id)
+	err = db.InTenant(ctx, t.ID, func(ctx context.Context, tx pgx.Tx) error {
+		var slug string
+		if err := tx.QueryRow(ctx, `UPDATE servers SET (deleting_at, updated_at) = (coalesce(deleting_at, $2), $2) WHERE id = $1 RETURNING slug`, id, at).Scan(&slug); err != nil {
 			return err
 		}
-		ids, err := many(ctx, tx, pgx.RowTo[string], `SELECT id FROM oauth_grants WHERE server_id = $1 AND revoked_at IS NULL ORDER BY id FOR UPDATE`, id)
-		if err != nil || len(ids) == 0 {
+		grants, err := many(ctx, tx, pgx.RowTo[string], `SELECT id FROM oauth_grants WHERE server_id = $1 AND revoked_at IS NULL ORDER BY id FOR UPDATE`, id)
+		if err != nil {
 			return err
 		}
 		var b pgx.Batch
-		for _, g := range ids {
-			queueRevoke(&b, g, "its server was deleted", time.Now())
+		for _, g := range grants {
+			queueRevoke(&b, g, "its server was deleted", at)
 		}
-		return tx.SendBatch(ctx, &b).Close()
+		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+			return err
+		}
+		op, err = enqueue(ctx, tx, tenants.Operation{
+			Tenant: t.ID, TenantSlug: t.Slug, Kind: tenants.DeleteServerOperation, Target: string(id), Name: slug, CreatedBy: createdBy, CreatedAt: at,
+		})
+		return err
 	})
+	return op, err
 }
 
-// Holdings counts what goes with a server.
-func (db *DB) Holdings(ctx context.Context, t tenants.ID, id registry.ServerID) (h registry.Holdings, err error) {
-	defer fault.Wrap(&err, "postgres.Holdings(%s, %s)", t, id)
+// ServerEffects counts what DeleteServer removes.
+func (db *DB) ServerEffects(ctx context.Context, t tenants.ID, id registry.ServerID) (e tenants.Effects, err error) {
+	defer fault.Wrap(&err, "postgres.ServerEffects(%s, %s)", t, id)
 	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		return tx.QueryRow(ctx, `
-			SELECT (SELECT count(*) FROM revisions WHERE server_id = s.id), (SELECT count(*) FROM role_scopes WHERE server_id = s.id),
-			       (SELECT count(*) FROM oauth_grants WHERE server_id = s.id AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()))
-			FROM servers s WHERE s.id = $1`, id).Scan(&h.Revisions, &h.RoleScopes, &h.Grants)
+		e, err = effects(ctx, tx, `
+			SELECT 'server, with its credentials at Vault', count(*) FROM servers WHERE id = $1
+			UNION ALL SELECT 'revisions', count(*) FROM revisions WHERE server_id = $1
+			UNION ALL SELECT 'scopes that roles open on it', count(*) FROM role_scopes WHERE server_id = $1
+			UNION ALL SELECT 'grants in force', count(*) FROM oauth_grants WHERE server_id = $1 AND `+grantInForce, id)
+		if err == nil && len(e) == 0 {
+			return pgx.ErrNoRows
+		}
+		return err
 	})
-	return h, err
+	return e, err
 }
 
 // DeleteServer removes a server with its revisions and what roles open on it.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -66,11 +65,6 @@ func (r *revisionOrNone) revision() registry.Revision {
 		Tenant: tenants.ID(*r.tenant), ID: registry.RevisionID(*r.id), Server: registry.ServerID(*r.server), Number: *r.number, Hash: *r.hash, Kind: *r.kind,
 		Spec: r.spec, Declared: r.declared, Definition: *r.definition, CreatedAt: *r.at, CreatedBy: *r.by,
 	}
-}
-
-// containing makes a pattern for LIKE of what is searched for.
-func containing(s string) string {
-	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(s) + "%"
 }
 
 // Servers lists by slug.

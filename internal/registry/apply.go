@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"latchkey/internal/fault"
 	"latchkey/internal/secret"
@@ -17,202 +18,187 @@ import (
 // Provisioner makes a server's credentials obtainable: it puts the secrets of
 // a connection where workers can trade a grant for them, and nowhere else.
 type Provisioner interface {
+	// Provision tries the connection first: one that does not work changes
+	// nothing.
 	Provision(ctx context.Context, t tenants.ID, s Server, secrets map[string]secret.Text) error
+	// Forget removes all that Vault knows of a server. It may be repeated.
+	Forget(ctx context.Context, t tenants.ID, id ServerID) error
+}
+
+// People is what an Applier asks of the store of tenants.
+type People interface {
+	TenantBySlug(ctx context.Context, slug string) (tenants.Tenant, error)
+	PutTenant(ctx context.Context, slug, name string) (tenants.Tenant, error)
+	Users(ctx context.Context, t tenants.ID) ([]tenants.User, error)
+	Roles(ctx context.Context, t tenants.ID) ([]tenants.Role, error)
+	SaveMember(ctx context.Context, t tenants.ID, email, name string, roles []string, disabled bool) (tenants.User, error)
+	DeleteUser(ctx context.Context, t tenants.ID, id tenants.UserID) error
+	PutRole(ctx context.Context, t tenants.ID, r tenants.Role) error
+	DeleteRole(ctx context.Context, t tenants.ID, name string) error
 }
 
 // Applier brings a tenant to what a file declares. Applying the same file
-// again changes nothing.
+// again changes nothing. Whoever calls it keeps other changes of the tenant out
+// meanwhile: what was planned is what is done.
 type Applier struct {
-	Tenants     tenants.Store
+	People      People
 	Registry    Store
 	Provisioner Provisioner
 	Actor       string // stands in each revision
 }
 
-// Applied is one line of what an Apply did.
-type Applied struct {
-	Verb string // created, updated, published, unchanged
-	What string // server orders, role support, …
-	Note string
+// ApplyOptions of Apply.
+type ApplyOptions struct {
+	PlanOptions
+	// DryRun plans, with every check, and changes nothing.
+	DryRun bool
 }
 
-// Apply creates or updates the tenant, its servers, roles and people, in this
-// order: each refers to those before. It stops at the first error; what was
-// done stays and is found unchanged the next time.
-func (a *Applier) Apply(ctx context.Context, f *File) (done []Applied, err error) {
-	t, err := a.Tenants.PutTenant(ctx, f.Tenant, f.Title)
-	if err != nil {
-		return nil, err
-	}
-	all, err := a.Registry.HostedAll(ctx, t.ID)
-	if err != nil {
-		return nil, err
-	}
-	roles, err := a.Tenants.Roles(ctx, t.ID)
-	if err != nil {
-		return nil, err
-	}
-	if err := f.refersTo(all, roles); err != nil {
-		return nil, err
-	}
-	hosted := map[string]Hosted{}
-	for _, h := range all {
-		hosted[h.Server.Slug] = h
-	}
-	for _, s := range f.Servers {
-		h, line, err := a.server(ctx, t.ID, s, hosted[s.Server.Slug])
-		if err != nil {
-			return done, fmt.Errorf("server %s: %w", s.Server.Slug, err)
-		}
-		hosted[s.Server.Slug] = h
-		done = append(done, line)
-	}
-	lines, err := a.roles(ctx, t.ID, f, hosted)
-	done = append(done, lines...)
-	if err != nil {
-		return done, err
-	}
-	lines, err = a.members(ctx, t.ID, f)
-	return append(done, lines...), err
+// Result is what an Apply did, or would do.
+type Result struct {
+	Done        []Applied
+	Unmentioned []Applied
 }
 
-// refersTo finds, before anything is changed, what the file refers to and
-// neither declares nor finds at the tenant.
-func (f *File) refersTo(hosted []Hosted, roles []tenants.Role) error {
-	scopes, known := map[string][]string{}, map[string]bool{}
-	for _, h := range hosted {
-		scopes[h.Server.Slug] = h.Revision.Definition.Scopes()
+// Apply plans and does it: servers, then roles, then people, each of which
+// refers to those before; deletions come last. It stops at the first error; what
+// was done stays and is found unchanged the next time.
+func (a *Applier) Apply(ctx context.Context, f *File, o ApplyOptions) (r Result, err error) {
+	state, err := a.State(ctx, f.Tenant)
+	if err != nil {
+		return r, err
 	}
-	for _, s := range f.Servers {
-		scopes[s.Server.Slug] = s.Definition.Scopes()
+	plan, err := MakePlan(f, state, o.PlanOptions)
+	if err != nil {
+		return r, err
 	}
-	for _, r := range roles {
-		known[r.Name] = true
-	}
-	var wrong []Problem
-	for _, r := range f.Roles {
-		known[r.Name] = true
-		for _, s := range r.Scopes {
-			if !slices.Contains(scopes[s.Server], s.Scope) {
-				wrong = append(wrong, ProblemAt(s.node, s.path, fmt.Sprintf("there is no scope %q on a server %q", s.Scope, s.Server), "publish the server first, or correct the name"))
-			}
+	r.Unmentioned = plan.Unmentioned
+	if o.DryRun {
+		for _, s := range plan.Steps {
+			r.Done = append(r.Done, s.Applied)
 		}
+		return r, nil
 	}
-	for _, m := range f.Members {
-		for _, r := range m.Roles {
-			if !known[r] {
-				wrong = append(wrong, ProblemAt(m.node, m.path, fmt.Sprintf("there is no role %q", r), "declare it under roles, or correct the name"))
-			}
-		}
-	}
-	if len(wrong) > 0 {
-		return &Problems{File: f.Name, List: wrong}
-	}
-	return nil
+	r.Done, err = a.execute(ctx, f, state, plan)
+	return r, err
 }
 
-// server brings one server to what is declared; before is what was served of
-// it, if anything.
-func (a *Applier) server(ctx context.Context, t tenants.ID, s FileServer, before Hosted) (h Hosted, line Applied, err error) {
-	// Credentials first, whose making tries the connection: a server that is
-	// served goes on with the old one when the new one does not work.
-	served := before.Server.ID != "" && before.Server.Kind == s.Server.Kind
-	if served {
-		declared := s.Server
-		declared.ID, declared.Tenant = before.Server.ID, t
-		if err := a.Provisioner.Provision(ctx, t, declared, s.Secrets); err != nil {
-			return h, line, err
+// State reads a tenant. Of one that does not exist everything is empty.
+func (a *Applier) State(ctx context.Context, slug string) (s State, err error) {
+	if s.Tenant, err = a.People.TenantBySlug(ctx, slug); err != nil {
+		if fault.HasCode(err, fault.NotFound) {
+			return State{}, nil
 		}
+		return s, err
 	}
-	server, err := a.Registry.PutServer(ctx, t, s.Server)
+	t := s.Tenant.ID
+	if s.Servers, err = a.Registry.Current(ctx, t); err != nil {
+		return s, err
+	}
+	going, err := a.Registry.Servers(ctx, t, ServerQuery{State: Deleting, Limit: 100_000})
 	if err != nil {
-		return h, line, err
+		return s, err
 	}
-	if !served {
-		if err := a.Provisioner.Provision(ctx, t, server, s.Secrets); err != nil {
-			return h, line, err
+	for _, l := range going {
+		s.Deleting = append(s.Deleting, l.Server.Slug)
+	}
+	if s.Roles, err = a.People.Roles(ctx, t); err != nil {
+		return s, err
+	}
+	s.Members, err = a.People.Users(ctx, t)
+	return s, err
+}
+
+// execution is a plan that is being done.
+type execution struct {
+	*Applier
+	tenant tenants.Tenant
+	ids    map[string]ServerID // by slug
+	roles  map[string]bool
+	users  map[string]tenants.UserID // by address
+}
+
+func (a *Applier) execute(ctx context.Context, f *File, s State, p *Plan) (done []Applied, err error) {
+	x := &execution{Applier: a, tenant: s.Tenant, ids: map[string]ServerID{}, users: map[string]tenants.UserID{}}
+	for _, h := range s.Servers {
+		x.ids[h.Server.Slug] = h.Server.ID
+	}
+	for _, u := range s.Members {
+		x.users[u.Email] = u.ID
+	}
+	steps := slices.Clone(p.Steps)
+	slices.SortStableFunc(steps, func(a, b Step) int { return cmp.Compare(a.rank, b.rank) })
+	for i := range steps {
+		if err := x.step(ctx, &steps[i]); err != nil {
+			return done, fmt.Errorf("%s %s: %w", steps[i].What, steps[i].Name, err)
 		}
+		done = append(done, steps[i].Applied)
 	}
-	rev, err := NewRevision(server, s.Spec, s.Definition, a.Actor)
-	if err != nil {
-		return h, line, err
-	}
-	rev, published, err := a.Registry.Publish(ctx, t, rev)
-	if err != nil {
-		return h, line, err
-	}
-	line = Applied{
-		Verb: "unchanged", What: "server " + s.Server.Slug,
-		Note: fmt.Sprintf("revision %d, %d tools", rev.Number, len(rev.Definition.Tools)),
-	}
+	return done, nil
+}
+
+func (x *execution) step(ctx context.Context, s *Step) (err error) {
+	t := x.tenant.ID
 	switch {
-	case published && before.Server.ID == "":
-		line.Verb = "created"
-	case published:
-		line.Verb = "published"
-	case before.Server.ID != "" && !before.Server.UpdatedAt.Equal(server.UpdatedAt):
-		line.Verb = "updated" // its connection, say: what it offers is the same
-	}
-	return Hosted{Server: server, Revision: rev}, line, nil
-}
-
-func (a *Applier) roles(ctx context.Context, t tenants.ID, f *File, hosted map[string]Hosted) (done []Applied, err error) {
-	before, err := a.Tenants.Roles(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range f.Roles {
-		want := tenants.Role{Name: r.Name, Description: r.Description, Permissions: r.Permissions}
-		for _, s := range r.Scopes {
-			want.Scopes = append(want.Scopes, tenants.Scope{Server: hosted[s.Server].Server.ID, Name: s.Scope})
+	case s.Verb == "deleted" && s.What == "server":
+		_, err = x.Registry.BeginDeleteServer(ctx, x.tenant, x.ids[s.Name], x.Actor, time.Now())
+	case s.Verb == "deleted" && s.What == "role":
+		err = x.People.DeleteRole(ctx, t, s.Name)
+	case s.Verb == "deleted" && s.What == "member":
+		err = x.People.DeleteUser(ctx, t, x.users[s.Name])
+	case s.What == "tenant":
+		x.tenant, err = x.People.PutTenant(ctx, s.Name, s.title)
+	case s.server != nil:
+		return x.server(ctx, s)
+	case s.Verb == "unchanged":
+	case s.role != nil:
+		want := tenants.Role{Name: s.Name, Description: s.role.Description, Permissions: s.role.Permissions}
+		for _, o := range s.scopes {
+			want.Scopes = append(want.Scopes, tenants.Scope{Server: x.ids[o.server], Name: o.scope})
 		}
 		slices.SortFunc(want.Scopes, func(a, b tenants.Scope) int {
 			return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Name, b.Name))
 		})
-		want.Scopes = slices.Compact(want.Scopes)
-		line := Applied{Verb: "created", What: "role " + r.Name, Note: fmt.Sprintf("%d scopes", len(want.Scopes))}
-		if i := slices.IndexFunc(before, func(b tenants.Role) bool { return b.Name == r.Name }); i >= 0 {
-			line.Verb = "updated"
-			if before[i].Description == want.Description && slices.Equal(before[i].Scopes, want.Scopes) && slices.Equal(before[i].Permissions, want.Permissions) {
-				line.Verb = "unchanged"
-			}
-		}
-		if line.Verb != "unchanged" {
-			if err := a.Tenants.PutRole(ctx, t, want); err != nil {
-				return done, fmt.Errorf("role %s: %w", r.Name, err)
-			}
-		}
-		done = append(done, line)
+		err = x.People.PutRole(ctx, t, want)
+	case s.member != nil:
+		_, err = x.People.SaveMember(ctx, t, s.member.Email, s.member.Name, s.member.Roles, s.member.Disabled)
 	}
-	return done, nil
+	return err
 }
 
-func (a *Applier) members(ctx context.Context, t tenants.ID, f *File) (done []Applied, err error) {
-	for _, m := range f.Members {
-		roles := slices.Clone(m.Roles)
-		slices.Sort(roles)
-		roles = slices.Compact(roles)
-		line := Applied{Verb: "created", What: "member " + m.Email}
-		u, err := a.Tenants.UserByEmail(ctx, t, m.Email)
-		switch {
-		case err == nil && u.Name == m.Name && slices.Equal(u.Roles, roles):
-			line.Verb = "unchanged"
-		case err == nil:
-			line.Verb = "updated"
-		case !fault.HasCode(err, fault.NotFound):
-			return done, err
-		}
-		if line.Verb != "unchanged" {
-			if _, err := a.Tenants.PutUser(ctx, t, m.Email, m.Name, roles); err != nil {
-				if fault.HasCode(err, fault.NotFound) {
-					return done, fault.New(fault.InvalidSpec, "Member %s: one of the roles %v does not exist. Declare it under roles.", m.Email, m.Roles).Because(err)
-				}
-				return done, fmt.Errorf("member %s: %w", m.Email, err)
-			}
-		}
-		done = append(done, line)
+func (x *execution) server(ctx context.Context, s *Step) error {
+	e := Editor{Registry: x.Registry, Provisioner: x.Provisioner}
+	var before Server
+	if s.before != nil {
+		before = s.before.Server
 	}
-	return done, nil
+	server, err := e.Put(ctx, x.tenant.ID, before, Settings{
+		Server: s.server.Server, Connection: s.server.Connection, HasConnection: s.server.HasConnection, Keep: s.keep,
+	})
+	if err != nil {
+		return err
+	}
+	x.ids[s.Name] = server.ID
+	if !s.server.HasSpec {
+		return nil
+	}
+	rev, err := s.server.Spec.Revision(server, x.Actor)
+	if err != nil {
+		return err
+	}
+	if s.server.Draft {
+		rev, _, err = x.Registry.Stage(ctx, x.tenant.ID, rev)
+	} else {
+		rev, _, err = x.Registry.Publish(ctx, x.tenant.ID, rev)
+	}
+	if err != nil {
+		return err
+	}
+	s.Note = fmt.Sprintf("revision %d, %d tools", rev.Number, len(rev.Definition.Tools))
+	if s.server.Draft {
+		s.Note += ", not published"
+	}
+	return nil
 }
 
 // NewRevision completes a definition with its hashes and defaults and makes

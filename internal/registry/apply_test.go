@@ -52,8 +52,15 @@ func (a *applying) parse(data string) *registry.File {
 	return f
 }
 
+func (v *vault) Forget(_ context.Context, t tenants.ID, id registry.ServerID) error { return nil }
+
+func (a *applying) applier() *registry.Applier {
+	return &registry.Applier{People: a.db, Registry: a.db, Provisioner: a.vault, Actor: "test"}
+}
+
 func (a *applying) apply(f *registry.File) ([]registry.Applied, error) {
-	return (&registry.Applier{Tenants: a.db, Registry: a.db, Provisioner: a.vault, Actor: "test"}).Apply(context.Background(), f)
+	r, err := a.applier().Apply(context.Background(), f, registry.ApplyOptions{})
+	return r.Done, err
 }
 
 // want applies and compares the verbs, in order.
@@ -65,7 +72,7 @@ func (a *applying) want(f *registry.File, verbs string) {
 	}
 	var got []string
 	for _, d := range done {
-		got = append(got, d.Verb+" "+d.What)
+		got = append(got, d.Verb+" "+d.What+" "+d.Name)
 	}
 	if s := strings.Join(got, "\n"); s != strings.TrimSpace(strings.ReplaceAll(verbs, "\t", "")) {
 		a.Errorf("did\n%s\nwant\n%s", s, verbs)
@@ -131,7 +138,8 @@ members:
 
 func TestApplyTwiceChangesNothing(t *testing.T) {
 	a := newApplying(t)
-	a.want(a.parse(acme), `created server orders
+	a.want(a.parse(acme), `created tenant acme
+		created server orders
 		created server check
 		created role support
 		created role viewer
@@ -206,7 +214,7 @@ func TestUnprovisionedServerIsNotServed(t *testing.T) {
 	a := newApplying(t)
 	a.vault.fail = errors.New("vault is away")
 	done, err := a.apply(a.parse(acme))
-	if !errors.Is(err, a.vault.fail) || !strings.Contains(err.Error(), "server orders") || len(done) != 0 {
+	if !errors.Is(err, a.vault.fail) || !strings.Contains(err.Error(), "server orders") || len(done) != 1 {
 		t.Errorf("%v, %v", done, err)
 	}
 	if hs, err := a.db.HostedAll(t.Context(), a.tenant()); err != nil || len(hs) != 0 {

@@ -1,12 +1,9 @@
 package registry
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/mail"
 	"slices"
 	"strconv"
@@ -27,15 +24,22 @@ type File struct {
 	Servers []FileServer
 	Roles   []FileRole
 	Members []FileMember
+	root    *yaml.Node // with references resolved
 }
 
 // FileServer is a declared server, checked by its kind.
 type FileServer struct {
-	Server     Server
-	Spec       json.RawMessage
-	Definition Definition
-	Secrets    map[string]secret.Text // of the connection, resolved
-	node       *yaml.Node
+	Server  Server
+	Spec    Spec
+	HasSpec bool // a draft may have none
+	// Connection is what the file says of it; HasConnection is false where it
+	// says nothing and all stays as it is.
+	Connection    Connection
+	HasConnection bool
+	// Draft: its revision is not published.
+	Draft bool
+	node  *yaml.Node
+	conn  *yaml.Node
 }
 
 // FileRole opens scopes, by server slug, and permissions on the platform API.
@@ -56,6 +60,7 @@ type FileScope struct {
 type FileMember struct {
 	Email, Name string
 	Roles       []string
+	Disabled    *bool      // nil: as it is
 	node        *yaml.Node // of the roles
 	path        string
 }
@@ -68,7 +73,7 @@ type Kinds interface {
 }
 
 // Resolve gives the value of a reference in a connection: `{env: NAME}` or
-// `{file: PATH}`. Secrets are written only so.
+// `{file: PATH}`. In a file on disk, secrets are written only so.
 type Resolve func(from, name string) (string, error)
 
 const (
@@ -76,32 +81,25 @@ const (
 	maxProblems = 100 // that are told at once
 )
 
-// ParseFile reads a tenant file and checks all of it. The error is *Problems,
-// with every wrong place by line and what to write instead.
+// ParseFile reads a tenant file and checks all of it that does not depend on
+// what the tenant has. The error is *Problems, with every wrong place by line and
+// what to write instead. Without resolve it is a file that came over the API:
+// there, secrets are written as `{secret: value}`.
 func ParseFile(name string, data []byte, kinds Kinds, resolve Resolve) (*File, error) {
 	fail := func(p ...Problem) (*File, error) { return nil, &Problems{File: name, List: p} }
 	if len(data) > maxFile {
 		return fail(Problem{Reason: fmt.Sprintf("the file is larger than %d MB", maxFile>>20), Fix: "split it: one file may declare part of a tenant's servers"})
 	}
-	var doc yaml.Node
-	d := yaml.NewDecoder(bytes.NewReader(data))
-	if err := d.Decode(&doc); err != nil {
-		if errors.Is(err, io.EOF) {
-			return fail(Problem{Line: 1, Column: 1, Reason: "the file is empty", Fix: "begin with `tenant: <slug>`"})
-		}
-		return fail(yamlProblem(err))
+	plain, problems := ReadYAML(string(data))
+	if len(problems) > 0 {
+		return fail(problems...)
 	}
-	var second yaml.Node
-	if err := d.Decode(&second); !errors.Is(err, io.EOF) {
-		return fail(ProblemAt(&second, "", "the file holds more than one document", "remove what follows `---`, or make it a file of its own"))
-	}
-	plain, bad := writeOut(&doc)
-	if bad != nil {
-		return fail(*bad)
+	if plain == nil {
+		return fail(Problem{Line: 1, Column: 1, Reason: "the file is empty", Fix: "begin with `tenant: <slug>`"})
 	}
 	p := &parser{kinds: kinds, resolve: resolve}
 	f := p.file(plain)
-	f.Name = name
+	f.Name, f.root = name, plain
 	if len(p.Problems) > 0 {
 		slices.SortStableFunc(p.Problems, func(a, b Problem) int {
 			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
@@ -163,7 +161,6 @@ func (p *parser) file(doc *yaml.Node) *File {
 		seen[strings.ToLower(m.Email)] = true
 		f.Members = append(f.Members, m)
 	})
-	p.crossCheck(f)
 	return f
 }
 
@@ -175,22 +172,18 @@ func (p *parser) slug(o Object, key, value string) {
 
 func (p *parser) server(n *yaml.Node, path string) (s FileServer, ok bool) {
 	before := len(p.Problems)
-	o := p.Object(n, path, "slug", "kind", "title", "description", "pool", "connection", "spec")
+	o := p.Object(n, path, "slug", "kind", "title", "description", "pool", "publish", "connection", "spec")
 	s.node = o.Node
 	s.Server = Server{
 		Slug: o.Needed("slug", "write `slug: <name>`; it stands in the URL"), Kind: o.Needed("kind", "write one of "+strings.Join(p.kinds.Names(), ", ")),
 		Title: o.Text("title"), Description: o.Text("description"), Pool: o.Text("pool"),
 	}
-	if s.Server.Title == "" {
-		s.Server.Title = s.Server.Slug
-	}
-	if s.Server.Pool == "" {
-		s.Server.Pool = "default"
-	}
+	s.Server.fill()
 	p.slug(o, "slug", s.Server.Slug)
 	p.slug(o, "pool", s.Server.Pool)
 	o.atMost("title", 200)
 	o.atMost("description", 4000)
+	s.Draft = o.Has("publish") && !o.Flag("publish")
 	if !slices.Contains(p.kinds.Names(), s.Server.Kind) {
 		if s.Server.Kind != "" {
 			o.Bad("kind", fmt.Sprintf("%q is not a kind of server", s.Server.Kind), "write one of "+strings.Join(p.kinds.Names(), ", "))
@@ -198,23 +191,32 @@ func (p *parser) server(n *yaml.Node, path string) (s FileServer, ok bool) {
 		return s, false
 	}
 	var problems []Problem
-	s.Spec, s.Definition, problems = p.kinds.CheckSpec(s.Server.Kind, o.Value("spec"))
-	p.adopt(o, "spec", problems)
-	unresolved := len(p.Problems)
-	p.resolveReferences(o.Value("connection"), o.At("connection"))
-	if len(p.Problems) == unresolved {
-		s.Server.Connection, s.Secrets, problems = p.kinds.CheckConnection(s.Server.Kind, o.Value("connection"))
+	if s.HasSpec = o.Has("spec") || !s.Draft; s.HasSpec {
+		s.Spec, problems = CheckSpec(p.kinds, s.Server.Kind, o.Value("spec"))
+		p.adopt(o, "spec", problems)
+	}
+	s.conn = o.Value("connection")
+	if s.HasConnection = s.conn != nil; s.HasConnection || !s.Draft {
+		s.Connection, problems = CheckConnection(p.kinds, s.Server.Kind, s.conn, p.resolve)
 		p.adopt(o, "connection", problems)
-		var common struct {
-			Credentials struct {
-				PerUser bool `json:"per_user"`
-			} `json:"credentials"`
-		}
-		if json.Unmarshal(s.Server.Connection, &common) == nil {
-			s.Server.PerUser = common.Credentials.PerUser
-		}
+		s.Server.connect(s.Connection)
 	}
 	return s, len(p.Problems) == before
+}
+
+// fill gives what was left out.
+func (s *Server) fill() {
+	if s.Title == "" {
+		s.Title = s.Slug
+	}
+	if s.Pool == "" {
+		s.Pool = "default"
+	}
+}
+
+// connect takes a connection over.
+func (s *Server) connect(c Connection) {
+	s.Connection, s.Declared, s.SecretsSet, s.PerUser = c.Normalized, c.Declared, c.SecretNames(), c.PerUser
 }
 
 // adopt takes over a kind's problems, whose paths begin at its own node.
@@ -233,37 +235,6 @@ func (p *parser) adopt(o Object, key string, problems []Problem) {
 			}
 		}
 		p.Problems = append(p.Problems, q)
-	}
-}
-
-// resolveReferences replaces `{env: NAME}` and `{file: PATH}` by what they
-// stand for, so that a secret need not stand in the file.
-func (p *parser) resolveReferences(n *yaml.Node, path string) {
-	n = Deref(n)
-	if n == nil {
-		return
-	}
-	if n.Kind == yaml.MappingNode && len(n.Content) == 2 {
-		from, name := n.Content[0].Value, n.Content[1]
-		if (from == "env" || from == "file") && name.Kind == yaml.ScalarNode {
-			value, err := p.resolve(from, name.Value)
-			if err != nil {
-				p.Problem(n, path, err.Error(), "set it, or write the value here if it is no secret")
-				return
-			}
-			// The tag tells a kind that a secret was referred to, not written down.
-			*n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!" + from, Value: value, Line: n.Line, Column: n.Column}
-			return
-		}
-	}
-	for i, c := range n.Content {
-		switch {
-		case n.Kind == yaml.MappingNode && i%2 == 0:
-		case n.Kind == yaml.MappingNode:
-			p.resolveReferences(c, path+"."+n.Content[i-1].Value)
-		default:
-			p.resolveReferences(c, fmt.Sprintf("%s[%d]", path, i))
-		}
 	}
 }
 
@@ -311,7 +282,7 @@ func permissionNames() string {
 }
 
 func (p *parser) member(n *yaml.Node, path string) FileMember {
-	o := p.Object(n, path, "email", "name", "roles")
+	o := p.Object(n, path, "email", "name", "roles", "disabled")
 	m := FileMember{Email: o.Needed("email", "write the address they sign in with"), Name: o.Text("name"), Roles: o.Texts("roles"), node: o.Value("roles"), path: o.At("roles")}
 	o.atMost("name", 200)
 	if a, err := mail.ParseAddress(m.Email); m.Email != "" && (err != nil || a.Address != m.Email || len(m.Email) > 254) {
@@ -320,27 +291,9 @@ func (p *parser) member(n *yaml.Node, path string) FileMember {
 	if m.Name == "" {
 		m.Name, _, _ = strings.Cut(m.Email, "@")
 	}
+	if o.Has("disabled") {
+		disabled := o.Flag("disabled")
+		m.Disabled = &disabled
+	}
 	return m
-}
-
-// crossCheck finds scopes and roles that the file refers to and does not have.
-// A scope of a server that the file does not declare is checked when applied.
-func (p *parser) crossCheck(f *File) {
-	scopes := map[string][]string{}
-	for i := range f.Servers {
-		scopes[f.Servers[i].Server.Slug] = f.Servers[i].Definition.Scopes()
-	}
-	for _, r := range f.Roles {
-		for _, s := range r.Scopes {
-			have, declared := scopes[s.Server]
-			if !declared || slices.Contains(have, s.Scope) {
-				continue
-			}
-			fix := "it has " + strings.Join(have[:min(len(have), 50)], ", ")
-			if len(have) > 50 {
-				fix += ", …"
-			}
-			p.Problem(s.node, s.path, fmt.Sprintf("%s has no scope %q", s.Server, s.Scope), fix)
-		}
-	}
 }

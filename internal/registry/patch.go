@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"gopkg.in/yaml.v3"
-
 	"latchkey/internal/fault"
 )
 
@@ -159,22 +157,4 @@ func entries(text json.RawMessage, of span, each func(key string, v span)) {
 		end := of.from + int(d.InputOffset())
 		each(key, span{end - len(raw), end})
 	}
-}
-
-// Spec is a declared spec that a kind has checked.
-type Spec struct {
-	Declared   json.RawMessage
-	Normalized json.RawMessage
-	Definition Definition
-}
-
-// CheckSpec reads a spec. A node of ReadYAML or ReadJSON is what it takes; nil
-// stands for a spec that says nothing.
-func CheckSpec(kinds Kinds, kind string, n *yaml.Node) (s Spec, problems []Problem) {
-	s.Declared = JSONOf(n)
-	s.Normalized, s.Definition, problems = kinds.CheckSpec(kind, n)
-	if len(problems) > maxProblems {
-		problems = append(problems[:maxProblems], Problem{Reason: fmt.Sprintf("and %d more", len(problems)-maxProblems)})
-	}
-	return s, problems
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"latchkey/internal/fault"
 	"latchkey/internal/tenants"
 )
 
@@ -251,8 +252,26 @@ type Credentials struct {
 	LastFailure            string
 }
 
-// Holdings counts what goes when a server is deleted.
-type Holdings struct{ Revisions, RoleScopes, Grants int }
+// ErrDeleting is what a change of a server that is being deleted gets.
+var ErrDeleting = fault.New(fault.Conflict, "This server is being deleted. Wait until that is done, or choose another slug.")
+
+// MayBecome checks that a stored server takes a new state: a server keeps its
+// kind, and one that is being deleted stays as it is.
+func MayBecome(stored, want Server) error {
+	switch {
+	case stored.Kind != want.Kind:
+		return fault.New(fault.Conflict, "The server %q is of kind %q and cannot become %q. Choose another slug, or delete the server first.", stored.Slug, stored.Kind, want.Kind)
+	case stored.Deleting:
+		return ErrDeleting
+	}
+	return nil
+}
+
+// SameAs reports whether a revision says the same as another. One of before
+// specs were kept as declared is replaced by one that has its spec.
+func (r Revision) SameAs(other Revision) bool {
+	return r.Hash == other.Hash && (len(r.Declared) > 0 || len(other.Declared) == 0)
+}
 
 // Store keeps servers and revisions, inside a tenant. Unknown things are
 // fault.NotFound.
@@ -289,12 +308,13 @@ type Store interface {
 	// transaction. A revision whose hash is the active one's is not stored
 	// again: the active one is returned and published is false.
 	Publish(ctx context.Context, t tenants.ID, r Revision) (rev Revision, published bool, err error)
-	// MarkDeleting takes a server away from its clients: it is hosted no more
-	// and its grants end. It may be repeated.
-	MarkDeleting(ctx context.Context, t tenants.ID, id ServerID) error
-	Holdings(ctx context.Context, t tenants.ID, id ServerID) (Holdings, error)
-	// LastCredentials looks at the last thirty days of calls that needed
-	// credentials, of the given servers.
+	// BeginDeleteServer takes a server away from its clients, so that it is
+	// hosted no more and its grants end, and queues the operation that removes
+	// it, in one transaction. One that is under way is returned.
+	BeginDeleteServer(ctx context.Context, t tenants.Tenant, id ServerID, createdBy string, at time.Time) (tenants.Operation, error)
+	// ServerEffects counts what DeleteServer removes.
+	ServerEffects(ctx context.Context, t tenants.ID, id ServerID) (tenants.Effects, error)
+	// LastCredentials looks through the newest records of calls.
 	LastCredentials(ctx context.Context, t tenants.ID, ids []ServerID) (map[ServerID]Credentials, error)
 	// DeleteServer removes the server's row with all that refers to it.
 	DeleteServer(ctx context.Context, t tenants.ID, id ServerID) error

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"gopkg.in/yaml.v3"
 
@@ -72,9 +71,9 @@ func (r *Reader) references(n *yaml.Node, path string, resolve Resolve) {
 		switch {
 		case n.Kind == yaml.MappingNode && i%2 == 0:
 		case n.Kind == yaml.MappingNode:
-			r.references(c, path+"."+n.Content[i-1].Value, resolve)
+			r.references(c, joined(path, n.Content[i-1].Value), resolve)
 		default:
-			r.references(c, fmt.Sprintf("%s[%d]", path, i), resolve)
+			r.references(c, entry(path, i), resolve)
 		}
 	}
 }
@@ -149,13 +148,23 @@ func mask(n *yaml.Node, path string, names []string) *yaml.Node {
 		switch {
 		case n.Kind == yaml.MappingNode && i%2 == 0:
 		case n.Kind == yaml.MappingNode:
-			c.Content[i] = mask(n.Content[i], strings.TrimPrefix(path+"."+n.Content[i-1].Value, "."), names)
+			c.Content[i] = mask(n.Content[i], joined(path, n.Content[i-1].Value), names)
 		default:
-			c.Content[i] = mask(n.Content[i], fmt.Sprintf("%s[%d]", path, i), names)
+			c.Content[i] = mask(n.Content[i], entry(path, i), names)
 		}
 	}
 	return &c
 }
+
+// joined and entry make the paths of problems and secrets.
+func joined(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+func entry(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
 func placeholder(at *yaml.Node) *yaml.Node {
 	return &yaml.Node{Kind: yaml.MappingNode, Tag: mapTag, Line: at.Line, Column: at.Column, Content: []*yaml.Node{
@@ -172,9 +181,9 @@ func plainlySecret(r *Reader, n *yaml.Node, path string) []Problem {
 		switch {
 		case n.Kind == yaml.MappingNode && i%2 == 0:
 		case n.Kind == yaml.MappingNode:
-			plainlySecret(r, c, path+"."+n.Content[i-1].Value)
+			plainlySecret(r, c, joined(path, n.Content[i-1].Value))
 		default:
-			plainlySecret(r, c, fmt.Sprintf("%s[%d]", path, i))
+			plainlySecret(r, c, entry(path, i))
 		}
 	}
 	return r.Problems

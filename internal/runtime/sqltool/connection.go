@@ -43,16 +43,8 @@ type credentials struct {
 	Connections  int           `json:"connections"`
 }
 
-// adminPassword names the only secret of a connection.
+// adminPassword names the only secret of a connection, by its path.
 const adminPassword = "admin.password"
-
-// The registry resolves references such as `{env: NAME}` before a kind sees
-// them, and leaves a tag on the value: so a secret that was referred to can be
-// told from one that was written down, which is refused.
-const (
-	envTag  = "!env"
-	fileTag = "!file"
-)
 
 const defaultConnections = 8
 
@@ -135,7 +127,7 @@ func referred(o registry.Object, key string) secret.Text {
 	switch {
 	case n == nil:
 		o.Bad(key, "is missing", fix)
-	case n.Kind != yaml.ScalarNode || (n.Tag != envTag && n.Tag != fileTag):
+	case !registry.Referred(n):
 		o.Bad(key, "is written in the file", fix+"; secrets do not belong into files that are shared")
 	case n.Value == "":
 		o.Bad(key, "refers to something that is empty", "set it")

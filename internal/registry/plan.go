@@ -1,0 +1,546 @@
+package registry
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"latchkey/internal/fault"
+	"latchkey/internal/tenants"
+)
+
+// State is a tenant as it is.
+type State struct {
+	Tenant   tenants.Tenant // without an id it does not exist yet
+	Servers  []Hosted       // see Store.Current
+	Deleting []string       // slugs
+	Roles    []tenants.Role
+	Members  []tenants.User
+}
+
+// Applied is one line of a plan, or of what an Apply did.
+type Applied struct {
+	Verb   string // created, updated, published, deleted, unchanged
+	What   string // tenant, server, role, member
+	Name   string
+	Note   string
+	Fields []FieldChange
+}
+
+// Plan is what will be done to bring a tenant to what a file declares.
+type Plan struct {
+	Steps []Step
+	// Unmentioned is what the tenant has and the file does not mention.
+	Unmentioned []Applied
+}
+
+// Step is one change, or that there is none, with what it takes to make it.
+type Step struct {
+	Applied
+	server *FileServer
+	before *Hosted
+	keep   bool // the secrets at Vault
+	role   *FileRole
+	scopes []scopeOf
+	member *tenants.User
+	title  string
+	rank   int // steps are done in order of it
+}
+
+// scopeOf names a scope by its server's slug: a new server has no id yet.
+type scopeOf struct{ server, scope string }
+
+// PlanOptions of MakePlan.
+type PlanOptions struct {
+	// Prune deletes what the file does not mention.
+	Prune bool
+	// MayGive refuses permissions that whoever applies may not give to others;
+	// nil is for the platform itself.
+	MayGive func([]tenants.Permission) error
+}
+
+// MakePlan compares a file with a tenant. It changes nothing and asks nobody:
+// the same file and state give the same plan. What the file refers to and
+// neither declares nor finds is a *Problems; so is a secret that is to be kept
+// and cannot be.
+func MakePlan(f *File, s State, o PlanOptions) (*Plan, error) {
+	p := &planner{file: f, state: s, options: o, servers: map[string]*Hosted{}, plan: &Plan{}}
+	for i := range s.Servers {
+		p.servers[s.Servers[i].Server.Slug] = &s.Servers[i]
+	}
+	p.tenant()
+	for i := range f.Servers {
+		if err := p.server(&f.Servers[i]); err != nil {
+			return nil, err
+		}
+	}
+	p.references()
+	if len(p.problems) > 0 {
+		return nil, &Problems{File: f.Name, List: p.problems}
+	}
+	for i := range f.Roles {
+		p.role(&f.Roles[i])
+	}
+	for i := range f.Members {
+		p.member(&f.Members[i])
+	}
+	p.unmentioned()
+	for _, check := range []func() error{p.withinQuotas, p.keepsAdmin, p.givesOwn} {
+		if err := check(); err != nil {
+			return nil, err
+		}
+	}
+	return p.plan, nil
+}
+
+type planner struct {
+	file     *File
+	state    State
+	options  PlanOptions
+	servers  map[string]*Hosted
+	plan     *Plan
+	problems []Problem
+}
+
+func (p *planner) add(s Step) { p.plan.Steps = append(p.plan.Steps, s) }
+
+// Ranks. A tenant is never without an administrator on the way, so that a step
+// that takes the permission from a role or a person comes after those that give
+// it to another.
+const (
+	rankTenant = iota
+	rankServer
+	rankRole
+	rankAdminMember
+	rankMember
+	rankRoleThatLoses
+	rankDelete
+)
+
+func (p *planner) tenant() {
+	step := Step{Applied: Applied{Verb: "updated", What: "tenant", Name: p.file.Tenant}, title: p.file.Title, rank: rankTenant}
+	switch {
+	case p.state.Tenant.ID == "":
+		step.Verb = "created"
+	case p.state.Tenant.Name == p.file.Title:
+		return
+	}
+	step.Fields = changed(step.Fields, "name", p.state.Tenant.Name, p.file.Title)
+	p.add(step)
+}
+
+// changed adds a field whose values differ.
+func changed(fields []FieldChange, field, before, after string) []FieldChange {
+	if before == after {
+		return fields
+	}
+	b, a := shown(before, after)
+	return append(fields, FieldChange{field, b, a})
+}
+
+func (p *planner) problem(s *FileServer, key, reason, fix string) {
+	n, path := s.node, "servers["+s.Server.Slug+"]"
+	if i := slices.IndexFunc(p.file.Servers, func(o FileServer) bool { return o.Server.Slug == s.Server.Slug }); i >= 0 {
+		path = fmt.Sprintf("servers[%d]", i)
+	}
+	if key == "connection" && s.conn != nil {
+		n, path = s.conn, path+".connection"
+	}
+	p.problems = append(p.problems, ProblemAt(n, path, reason, fix))
+}
+
+func (p *planner) server(s *FileServer) error {
+	step := Step{Applied: Applied{Verb: "created", What: "server", Name: s.Server.Slug}, server: s, rank: rankServer}
+	if slices.Contains(p.state.Deleting, s.Server.Slug) {
+		return fault.New(fault.Conflict, "The server %s is being deleted. Apply again when that is done, or choose another slug.", s.Server.Slug)
+	}
+	before := p.servers[s.Server.Slug]
+	var was Server
+	if step.before = before; before != nil {
+		was = before.Server
+		if err := MayBecome(was, s.Server); err != nil {
+			return err
+		}
+		step.Verb = "unchanged"
+	}
+	if s.HasConnection {
+		keep, reason, fix := s.Connection.keeps(was)
+		if reason != "" {
+			p.problem(s, "connection", reason, fix)
+			return nil
+		}
+		step.keep = keep
+	}
+	step.Fields = settingsDiff(was, s.Server, s.HasConnection)
+	if len(step.Fields) > 0 && before != nil {
+		step.Verb = "updated"
+	}
+	if s.HasSpec {
+		rev, err := s.Spec.Revision(s.Server, "")
+		if err != nil {
+			return err
+		}
+		var old Revision
+		if before != nil {
+			old = before.Revision
+		}
+		step.Note = fmt.Sprintf("%d tools", len(rev.Definition.Tools))
+		switch {
+		case before == nil:
+		case old.ID != "" && old.SameAs(rev) && (was.Active != "" || s.Draft):
+		case s.Draft:
+			step.Verb = "updated"
+		default:
+			step.Verb = "published"
+		}
+		if before == nil || step.Verb == "published" || step.Verb == "updated" {
+			step.Fields = append(step.Fields, flatten(DiffOf(old, rev))...)
+		}
+		if old.ID != "" && step.Verb == "unchanged" {
+			step.Note = fmt.Sprintf("revision %d, %s", old.Number, step.Note)
+		}
+	}
+	if s.Draft {
+		step.Note = strings.TrimPrefix(step.Note+", not published", ", ")
+	}
+	p.add(step)
+	return nil
+}
+
+// settingsDiff compares servers without what they offer.
+func settingsDiff(before, after Server, connection bool) (fields []FieldChange) {
+	if before.ID != "" || after.Title != after.Slug {
+		fields = changed(fields, "title", before.Title, after.Title)
+	}
+	fields = changed(fields, "description", before.Description, after.Description)
+	if before.ID != "" || after.Pool != "default" {
+		fields = changed(fields, "pool", before.Pool, after.Pool)
+	}
+	if !connection {
+		return fields
+	}
+	// As it is declared; what the kind makes of it where that says nothing.
+	declared := changeOf("", "", leaves("connection", before.Declared), leaves("connection", after.Declared)).Fields
+	if len(declared) == 0 && !sameJSON(before.Connection, after.Connection) {
+		declared = changeOf("", "", leaves("connection", before.Connection), leaves("connection", after.Connection)).Fields
+	}
+	if sameJSON(before.Declared, after.Declared) {
+		declared = nil
+	}
+	if len(declared) == 0 && !slices.Equal(before.SecretsSet, after.SecretsSet) {
+		declared = changed(declared, "secrets", strings.Join(before.SecretsSet, ", "), strings.Join(after.SecretsSet, ", "))
+	}
+	return append(fields, declared...)
+}
+
+// flatten writes a difference as one list of fields.
+func flatten(d Diff) (fields []FieldChange) {
+	for _, c := range d.Changes {
+		at := c.What
+		if c.Name != "" {
+			at += " " + c.Name
+		}
+		switch c.Verb {
+		case "added":
+			fields = append(fields, FieldChange{Field: at, After: summary(c.Fields, func(f FieldChange) string { return f.After })})
+		case "removed":
+			fields = append(fields, FieldChange{Field: at, Before: summary(c.Fields, func(f FieldChange) string { return f.Before })})
+		default:
+			for _, f := range c.Fields {
+				field := at + ": " + f.Field
+				if f.Field == c.What {
+					field = at
+				}
+				fields = append(fields, FieldChange{field, f.Before, f.After})
+			}
+			if len(c.Fields) == 0 {
+				fields = append(fields, FieldChange{Field: at})
+			}
+		}
+	}
+	return fields
+}
+
+// summary says what matters most of what is new or gone.
+func summary(fields []FieldChange, of func(FieldChange) string) string {
+	var out []string
+	for _, key := range []string{"risk", "scope", "uri", "uri_template"} {
+		for _, f := range fields {
+			if f.Field == key && of(f) != "" {
+				out = append(out, key+" "+of(f))
+			}
+		}
+	}
+	return cmp.Or(strings.Join(out, ", "), "yes")
+}
+
+// references finds, before anything is changed, what the file refers to and
+// neither declares nor finds at the tenant. A scope that a role opens already
+// may stand in the file although no tool has it any more.
+func (p *planner) references() {
+	scopes, known := map[string][]string{}, map[string]bool{}
+	if !p.options.Prune {
+		for slug, h := range p.servers {
+			scopes[slug] = h.Revision.Definition.Scopes()
+		}
+		for _, r := range p.state.Roles {
+			known[r.Name] = true
+		}
+	}
+	for _, s := range p.file.Servers {
+		switch {
+		case s.HasSpec:
+			scopes[s.Server.Slug] = s.Spec.Definition.Scopes()
+		case p.servers[s.Server.Slug] != nil:
+			scopes[s.Server.Slug] = p.servers[s.Server.Slug].Revision.Definition.Scopes()
+		}
+	}
+	for _, r := range p.file.Roles {
+		known[r.Name] = true
+		opened := p.opened(r.Name)
+		for _, s := range r.Scopes {
+			have, declared := scopes[s.Server]
+			if slices.Contains(have, s.Scope) || slices.Contains(opened, scopeOf{s.Server, s.Scope}) && (declared || !p.options.Prune) {
+				continue
+			}
+			fix := "publish the server first, or correct the name"
+			if len(have) > 0 {
+				fix = "it has " + strings.Join(have[:min(len(have), 50)], ", ")
+				if len(have) > 50 {
+					fix += ", …"
+				}
+			}
+			p.problems = append(p.problems, ProblemAt(s.node, s.path, fmt.Sprintf("there is no scope %q on a server %q", s.Scope, s.Server), fix))
+		}
+	}
+	for _, m := range p.file.Members {
+		for _, r := range m.Roles {
+			if !known[r] {
+				p.problems = append(p.problems, ProblemAt(m.node, m.path, fmt.Sprintf("there is no role %q", r), "declare it under roles, or correct the name"))
+			}
+		}
+	}
+	sortProblems(p.problems)
+	if more := len(p.problems) - maxProblems; more > 0 {
+		p.problems = append(p.problems[:maxProblems], Problem{Reason: fmt.Sprintf("and %d more", more)})
+	}
+}
+
+func sortProblems(list []Problem) {
+	slices.SortStableFunc(list, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}
+
+// opened lists what a role opens on servers that are not being deleted.
+func (p *planner) opened(role string) (out []scopeOf) {
+	i := slices.IndexFunc(p.state.Roles, func(r tenants.Role) bool { return r.Name == role })
+	if i < 0 {
+		return nil
+	}
+	for _, s := range p.state.Roles[i].Scopes {
+		for slug, h := range p.servers {
+			if h.Server.ID == s.Server {
+				out = append(out, scopeOf{slug, s.Name})
+			}
+		}
+	}
+	return sortScopes(out)
+}
+
+func sortScopes(list []scopeOf) []scopeOf {
+	slices.SortFunc(list, func(a, b scopeOf) int {
+		return cmp.Or(cmp.Compare(a.server, b.server), cmp.Compare(a.scope, b.scope))
+	})
+	return slices.Compact(list)
+}
+
+func (p *planner) role(r *FileRole) {
+	step := Step{Applied: Applied{Verb: "created", What: "role", Name: r.Name}, role: r, rank: rankRole}
+	for _, s := range r.Scopes {
+		step.scopes = append(step.scopes, scopeOf{s.Server, s.Scope})
+	}
+	step.scopes = sortScopes(step.scopes)
+	step.Note = fmt.Sprintf("%d scopes", len(step.scopes))
+	if n := len(r.Permissions); n > 0 {
+		step.Note += fmt.Sprintf(", %d permissions", n)
+	}
+	var was tenants.Role
+	if i := slices.IndexFunc(p.state.Roles, func(b tenants.Role) bool { return b.Name == r.Name }); i >= 0 {
+		was, step.Verb = p.state.Roles[i], "unchanged"
+	}
+	step.Fields = changed(step.Fields, "description", was.Description, r.Description)
+	before, after := slices.Sorted(slices.Values(was.Permissions)), slices.Sorted(slices.Values(r.Permissions))
+	step.Fields = append(step.Fields, listDiff("permissions", before, after, func(x tenants.Permission) string { return string(x) })...)
+	step.Fields = append(step.Fields, listDiff("scopes", p.opened(r.Name), step.scopes, func(s scopeOf) string { return s.server + ": " + s.scope })...)
+	if step.Verb == "unchanged" && len(step.Fields) > 0 {
+		step.Verb = "updated"
+	}
+	if slices.Contains(before, tenants.Admin) && !slices.Contains(after, tenants.Admin) {
+		step.rank = rankRoleThatLoses
+	}
+	p.add(step)
+}
+
+// listDiff says what a list lost and gained.
+func listDiff[T comparable](field string, before, after []T, text func(T) string) (fields []FieldChange) {
+	for _, x := range before {
+		if !slices.Contains(after, x) {
+			fields = append(fields, FieldChange{Field: field, Before: text(x)})
+		}
+	}
+	for _, x := range after {
+		if !slices.Contains(before, x) {
+			fields = append(fields, FieldChange{Field: field, After: text(x)})
+		}
+	}
+	return fields
+}
+
+func (p *planner) member(m *FileMember) {
+	want := tenants.User{Email: strings.ToLower(strings.TrimSpace(m.Email)), Name: m.Name, Roles: slices.Compact(slices.Sorted(slices.Values(m.Roles)))}
+	step := Step{Applied: Applied{Verb: "created", What: "member", Name: m.Email, Note: strings.Join(want.Roles, ", ")}, member: &want, rank: rankMember}
+	var was tenants.User
+	if i := slices.IndexFunc(p.state.Members, func(u tenants.User) bool { return u.Email == want.Email }); i >= 0 {
+		was, step.Verb = p.state.Members[i], "unchanged"
+	}
+	want.Disabled = was.Disabled
+	if m.Disabled != nil {
+		want.Disabled = *m.Disabled
+	}
+	step.Fields = changed(step.Fields, "name", was.Name, want.Name)
+	step.Fields = append(step.Fields, listDiff("roles", was.Roles, want.Roles, func(s string) string { return s })...)
+	step.Fields = changed(step.Fields, "disabled", flag(was.Disabled), flag(want.Disabled))
+	if step.Verb == "unchanged" && len(step.Fields) > 0 {
+		step.Verb = "updated"
+	}
+	if slices.ContainsFunc(want.Roles, func(r string) bool { return slices.Contains(p.permissionsAfter(r), tenants.Admin) }) && !want.Disabled {
+		step.rank = rankAdminMember
+	}
+	p.add(step)
+}
+
+// permissionsAfter are those of a role when the plan is done.
+func (p *planner) permissionsAfter(role string) []tenants.Permission {
+	if i := slices.IndexFunc(p.file.Roles, func(r FileRole) bool { return r.Name == role }); i >= 0 {
+		return p.file.Roles[i].Permissions
+	}
+	if i := slices.IndexFunc(p.state.Roles, func(r tenants.Role) bool { return r.Name == role }); i >= 0 && !p.options.Prune {
+		return p.state.Roles[i].Permissions
+	}
+	return nil
+}
+
+func (p *planner) unmentioned() {
+	add := func(what, name string) {
+		p.plan.Unmentioned = append(p.plan.Unmentioned, Applied{Verb: "unchanged", What: what, Name: name})
+		if p.options.Prune {
+			p.add(Step{Applied: Applied{Verb: "deleted", What: what, Name: name}, rank: rankDelete})
+		}
+	}
+	for _, u := range p.state.Members {
+		if !slices.ContainsFunc(p.file.Members, func(m FileMember) bool { return strings.EqualFold(strings.TrimSpace(m.Email), u.Email) }) {
+			add("member", u.Email)
+		}
+	}
+	for _, r := range p.state.Roles {
+		if !slices.ContainsFunc(p.file.Roles, func(f FileRole) bool { return f.Name == r.Name }) {
+			add("role", r.Name)
+		}
+	}
+	for _, h := range p.state.Servers {
+		if !slices.ContainsFunc(p.file.Servers, func(f FileServer) bool { return f.Server.Slug == h.Server.Slug }) {
+			add("server", h.Server.Slug)
+		}
+	}
+}
+
+func (p *planner) withinQuotas() error {
+	q := p.state.Tenant.Quotas
+	if p.state.Tenant.ID == "" {
+		q = tenants.DefaultQuotas
+	}
+	have := map[string]int{"server": len(p.state.Servers) + len(p.state.Deleting), "role": len(p.state.Roles), "member": len(p.state.Members)}
+	for _, s := range p.plan.Steps {
+		switch s.Verb {
+		case "created":
+			have[s.What]++
+		case "deleted":
+			have[s.What]--
+		}
+	}
+	for _, l := range []struct {
+		what   string
+		limit  int
+		before int
+	}{{"server", q.Servers, len(p.state.Servers) + len(p.state.Deleting)}, {"role", q.Roles, len(p.state.Roles)}, {"member", q.Members, len(p.state.Members)}} {
+		if have[l.what] > l.limit && have[l.what] > l.before {
+			return fault.New(fault.LimitReached, "This tenant may have %d %ss, and would have %d. Delete some, or ask the platform's operator for more.", l.limit, l.what, have[l.what])
+		}
+	}
+	return nil
+}
+
+// keepsAdmin refuses a plan after which nobody could administer the tenant.
+func (p *planner) keepsAdmin() error {
+	admin := func(u tenants.User, permissions func(string) []tenants.Permission) bool {
+		return !u.Disabled && slices.ContainsFunc(u.Roles, func(r string) bool { return slices.Contains(permissions(r), tenants.Admin) })
+	}
+	before := func(role string) []tenants.Permission {
+		if i := slices.IndexFunc(p.state.Roles, func(r tenants.Role) bool { return r.Name == role }); i >= 0 {
+			return p.state.Roles[i].Permissions
+		}
+		return nil
+	}
+	if !slices.ContainsFunc(p.state.Members, func(u tenants.User) bool { return admin(u, before) }) {
+		return nil
+	}
+	after := map[string]tenants.User{}
+	if !p.options.Prune {
+		for _, u := range p.state.Members {
+			after[u.Email] = u
+		}
+	}
+	for _, s := range p.plan.Steps {
+		if s.member != nil {
+			after[s.member.Email] = *s.member
+		}
+	}
+	for _, u := range after {
+		if admin(u, p.permissionsAfter) {
+			return nil
+		}
+	}
+	return fault.New(fault.Conflict, "After this nobody could administer %s. Keep one member who holds a role with the permission admin.", p.file.Tenant)
+}
+
+// givesOwn lets nobody give through a file what they could not give otherwise.
+func (p *planner) givesOwn() error {
+	if p.options.MayGive == nil {
+		return nil
+	}
+	held := map[string][]tenants.Permission{}
+	for _, r := range p.state.Roles {
+		held[r.Name] = r.Permissions
+	}
+	for _, s := range p.plan.Steps {
+		var gives []tenants.Permission
+		switch {
+		case s.Verb == "unchanged" || s.Verb == "deleted":
+		case s.role != nil:
+			gives = tenants.Beyond(held[s.Name], s.role.Permissions)
+		case s.member != nil:
+			i := slices.IndexFunc(p.state.Members, func(u tenants.User) bool { return u.Email == s.member.Email })
+			for _, r := range s.member.Roles {
+				if i < 0 || !slices.Contains(p.state.Members[i].Roles, r) || p.state.Members[i].Disabled && !s.member.Disabled {
+					gives = append(gives, p.permissionsAfter(r)...)
+				}
+			}
+		}
+		if err := p.options.MayGive(gives); err != nil {
+			return fmt.Errorf("%s %s: %w", s.What, s.Name, err)
+		}
+	}
+	return nil
+}
