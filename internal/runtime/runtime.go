@@ -88,13 +88,21 @@ type Opening struct {
 // in kinds.All, and runtimetest.Run.
 type Kind struct {
 	Name string
+	// Title and Description say to who makes a server what the kind is for, and
+	// Template is a spec in YAML to begin with, which Check takes.
+	Title, Description, Template string
 	// Check reads a declared spec and says what it offers. Problems carry the
 	// line of the node that is wrong and what to write instead; with any
-	// problem the other results mean nothing.
+	// problem the other results mean nothing. An empty mapping means the same as
+	// no spec.
 	Check func(spec *yaml.Node) (normalized json.RawMessage, def registry.Definition, problems []registry.Problem)
-	// CheckConnection reads a declared connection. The result holds no secret.
-	// Nil means the kind has no connection.
+	// CheckConnection reads a declared connection. The result holds no secret;
+	// each of those is named by its path in the connection, such as
+	// admin.password. Nil means the kind has no connection.
 	CheckConnection func(conn *yaml.Node) (normalized json.RawMessage, secrets map[string]secret.Text, problems []registry.Problem)
+	// Source says in words where the credentials of a checked connection come
+	// from. Nil means there are none.
+	Source func(connection json.RawMessage) string
 	// Provision makes the server's credentials obtainable in Vault, from its
 	// checked connection and the secrets of it. The control plane calls it at
 	// every apply; the same input changes nothing. Nil means there are none.

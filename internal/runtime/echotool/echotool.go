@@ -24,7 +24,10 @@ import (
 )
 
 // Kind is the kind `echo`. It has no connection.
-var Kind = runtime.Kind{Name: "echo", Check: check, Open: open}
+var Kind = runtime.Kind{
+	Name: "echo", Title: "Diagnostics", Description: "Tools that check the connection itself and touch nothing: for trying a client, and for tests.",
+	Template: "tools:\n- {name: echo, scope: diagnostics}\n- {name: whoami, scope: diagnostics}\n", Check: check, Open: open,
+}
 
 const (
 	maxWait = 30 * time.Second

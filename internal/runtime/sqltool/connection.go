@@ -183,6 +183,33 @@ func Database(normalized json.RawMessage, secrets map[string]secret.Text) (vault
 	}, nil
 }
 
+// source says where the credentials come from (runtime.Kind).
+func source(normalized json.RawMessage) string {
+	var c connection
+	if json.Unmarshal(normalized, &c) != nil || c.Host == "" {
+		return ""
+	}
+	writes := "one for each call that writes"
+	if c.Credentials.CachedWrites {
+		writes = "for reads and for writes"
+	}
+	whose := ""
+	if c.Credentials.PerUser {
+		whose = " of each person's own"
+	}
+	return fmt.Sprintf("Vault makes database users%s on %s, for %s, %s.", whose, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)), inWords(c.Credentials.TTL), writes)
+}
+
+func inWords(d time.Duration) string {
+	switch {
+	case d == time.Minute:
+		return "a minute"
+	case d%time.Minute == 0:
+		return fmt.Sprintf("%d minutes", int(d.Minutes()))
+	}
+	return d.String()
+}
+
 // address is where to connect for an access.
 func (c *connection) address(a registry.Access) (host string, port int) {
 	if a == registry.ReadAccess && c.Replica != nil {

@@ -13,6 +13,7 @@ package sqltool
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 
@@ -24,7 +25,13 @@ import (
 )
 
 // Kind is the kind `sql`.
-var Kind = runtime.Kind{Name: "sql", Check: check, CheckConnection: checkConnection, Provision: provision, Open: open}
+var Kind = runtime.Kind{
+	Name: "sql", Title: "SQL", Description: "Tools over your own Postgres: each is one statement with named parameters, run as a database user that lives for minutes.",
+	Template: template, Check: check, CheckConnection: checkConnection, Source: source, Provision: provision, Open: open,
+}
+
+//go:embed template.yaml
+var template string
 
 // instance is an open server: its statements, and pools for the credentials
 // that are in use.
