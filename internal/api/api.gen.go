@@ -765,9 +765,11 @@ type Connection struct {
 	Kind         string          `json:"kind"`
 	LastFailedAt *time.Time      `json:"last_failed_at,omitempty"`
 	LastFailure  *string         `json:"last_failure,omitempty"`
-	LastIssuedAt *time.Time      `json:"last_issued_at,omitempty"`
-	SecretsSet   []string        `json:"secrets_set"`
-	Server       string          `json:"server"`
+
+	// LastIssuedAt In the list only, as are the two below.
+	LastIssuedAt *time.Time `json:"last_issued_at,omitempty"`
+	SecretsSet   []string   `json:"secrets_set"`
+	Server       string     `json:"server"`
 
 	// Source Such as: Vault makes database users on db.example.com, for 10 minutes.
 	Source *string `json:"source,omitempty"`
@@ -1293,7 +1295,7 @@ type ScopePage struct {
 type Server struct {
 	ActiveRevision *int `json:"active_revision,omitempty"`
 
-	// Connection As it was declared, without secrets.
+	// Connection As it was declared; the place of a secret has {"secret": "[set]"}, which keeps it when it is sent back with nothing else changed.
 	Connection     *json.RawMessage `json:"connection,omitempty"`
 	Description    string           `json:"description"`
 	Id             string           `json:"id"`

@@ -25,6 +25,7 @@ type call struct {
 	hash     string // of the definition
 	risk     registry.Risk
 	repeat   bool // may run again if its worker is lost
+	draft    bool // of a server that no role can open yet
 	timeout  time.Duration
 	revision registry.Revision
 	input    json.RawMessage
@@ -74,12 +75,8 @@ func timeoutOf(d time.Duration) time.Duration {
 // exact look-up found: what is checked is what runs.
 func (g *Gateway) callTool(ctx context.Context, rev registry.Revision, tool *registry.Tool, v *validator, req *mcp.CallToolRequest) *mcp.CallToolResult {
 	ex := exchangeOf(req.Extra.TokenInfo)
-	c := &call{
-		ex: ex, id: newCallID(), op: runtime.CallTool, name: tool.Name, scope: tool.Scope, hash: tool.Hash,
-		risk: tool.Risk, repeat: tool.Risk == registry.Reads || tool.Idempotent, timeout: timeoutOf(tool.Timeout),
-		revision: rev, input: req.Params.Arguments, began: time.Now(), check: v.check,
-		progress: progressTo(ctx, req), trace: traceparent(req.Params.Meta, ex),
-	}
+	c := newToolCall(ex, rev, tool, v, req.Params.Arguments)
+	c.progress, c.trace = progressTo(ctx, req), traceparent(req.Params.Meta, ex)
 	var err error
 	if c.key, err = idempotencyKey(req.Params.Meta, c.id); err != nil {
 		return toolError(fault.Of(g.recordRefusal(ctx, c, err)), c.id)

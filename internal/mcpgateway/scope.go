@@ -21,7 +21,7 @@ func (g *Gateway) allow(ctx context.Context, c *call) error {
 	switch {
 	case access.User.Disabled:
 		return fault.New(fault.RoleNotAllowed, "This account is closed at %s. Ask an administrator.", c.ex.tenant.Name)
-	case !access.Allows(c.ex.hosted.Server.ID, c.scope):
+	case !c.draft && !access.Allows(c.ex.hosted.Server.ID, c.scope):
 		return fault.New(fault.RoleNotAllowed, "Your roles at %s do not allow %s. Ask an administrator for the scope %s on %s.", c.ex.tenant.Name, c.name, c.scope, c.ex.hosted.Server.Slug).WithScope(c.scope)
 	case !c.ex.principal.Has(c.scope):
 		scope := c.scope

@@ -80,7 +80,8 @@ func (db *DB) Servers(ctx context.Context, t tenants.ID, q registry.ServerQuery)
 			WHERE s.slug COLLATE "C" > $1 AND ($2 = '' OR s.slug ILIKE $3 OR s.title ILIKE $3)
 			  AND CASE $4 WHEN 'deleting' THEN s.deleting_at IS NOT NULL WHEN 'published' THEN s.deleting_at IS NULL AND s.active_revision IS NOT NULL
 			              WHEN 'draft' THEN s.deleting_at IS NULL AND s.active_revision IS NULL ELSE true END
-			ORDER BY s.slug COLLATE "C" LIMIT $5`, q.After, q.Search, containing(q.Search), string(q.State), q.Limit)
+			  AND (NOT $6 OR s.per_user OR s.connection <> '{}')
+			ORDER BY s.slug COLLATE "C" LIMIT $5`, q.After, q.Search, containing(q.Search), string(q.State), q.Limit, q.Connected)
 		return err
 	})
 	return ls, err

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -130,11 +131,24 @@ func (a *Applier) execute(ctx context.Context, f *File, s State, p *Plan) (done 
 	slices.SortStableFunc(steps, func(a, b Step) int { return cmp.Compare(a.rank, b.rank) })
 	for i := range steps {
 		if err := x.step(ctx, &steps[i]); err != nil {
-			return done, fmt.Errorf("%s %s: %w", steps[i].What, steps[i].Name, err)
+			return done, at(err, steps[i].What+" "+steps[i].Name, len(done))
 		}
 		done = append(done, steps[i].Applied)
 	}
 	return done, nil
+}
+
+// at says to the caller where it stopped, and that what was done stays.
+func at(err error, where string, done int) error {
+	var f *fault.Error
+	if !errors.As(err, &f) {
+		return fmt.Errorf("%s: %w", where, err)
+	}
+	stopped := fault.New(f.Code, "%s: %s", where, f.Message).WithDetails(f.Details...).WithScope(f.Scope).After(f.RetryAfter)
+	if done > 0 {
+		stopped.Message += " What was done before stays; apply again when this is put right."
+	}
+	return stopped.Because(err)
 }
 
 func (x *execution) step(ctx context.Context, s *Step) (err error) {

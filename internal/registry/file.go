@@ -126,6 +126,15 @@ func yamlProblem(err error) Problem {
 	return p
 }
 
+// Of checks that the file is about a tenant.
+func (f *File) Of(slug string) error {
+	if f.Tenant == slug {
+		return nil
+	}
+	o := (&Reader{}).Object(f.root, "", "tenant", "name", "servers", "roles", "members")
+	return &Problems{File: f.Name, List: []Problem{ProblemAt(o.Value("tenant"), "tenant", fmt.Sprintf("the file is about %s, and was sent to %s", f.Tenant, slug), "write tenant: "+slug+", or send it to the other")}}
+}
+
 type parser struct {
 	Reader
 	kinds   Kinds

@@ -539,7 +539,7 @@ func (p *planner) givesOwn() error {
 			}
 		}
 		if err := p.options.MayGive(gives); err != nil {
-			return fmt.Errorf("%s %s: %w", s.What, s.Name, err)
+			return at(err, s.What+" "+s.Name, 0)
 		}
 	}
 	return nil

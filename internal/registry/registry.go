@@ -220,7 +220,9 @@ type ServerQuery struct {
 	After  string // the slug that the page before ended with
 	Search string // part of slug or title
 	State  ServerState
-	Limit  int
+	// Connected leaves out servers without a connection.
+	Connected bool
+	Limit     int
 }
 
 // ListedTool is a tool with its server and the roles that open it.

@@ -1,0 +1,107 @@
+package mcpgateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"latchkey/internal/authn"
+	"latchkey/internal/fault"
+	"latchkey/internal/registry"
+	"latchkey/internal/runtime"
+	"latchkey/internal/tenants"
+)
+
+// ConsoleClient stands in the record where a person called from the console.
+const ConsoleClient = "console"
+
+// TryCall is one call of a tool of any revision, by a person whom somebody else
+// has authenticated, outside of an MCP session.
+type TryCall struct {
+	Tenant    tenants.Tenant
+	Server    registry.Server
+	Revision  registry.Revision
+	Tool      string
+	Arguments json.RawMessage
+	User      tenants.UserID
+}
+
+// Tried is what came of it: what a client would get, for people to read.
+type Tried struct {
+	CallID     string
+	IsError    bool
+	Text       string
+	Structured json.RawMessage // an object, or nil
+	Worker     string
+	Latency    time.Duration
+}
+
+// Try takes a call through the steps of run: it is refused, limited, granted and
+// recorded like any other. The person's roles must open the scope, but for a
+// draft, which no role can open yet. There is no consent to ask: no app calls.
+// The id is given with an error too, where the call got one.
+func (g *Gateway) Try(ctx context.Context, t TryCall) (Tried, error) {
+	tool, ok := t.Revision.Definition.Tool(t.Tool)
+	if !ok {
+		return Tried{}, fault.New(fault.NotFound, "Revision %d of %s has no tool %q.", t.Revision.Number, t.Server.Slug, t.Tool)
+	}
+	v, err := newValidator(tool.InputSchema)
+	if err != nil {
+		return Tried{}, fault.New(fault.InvalidSpec, "The input schema of %s cannot be used: nobody could call it.", tool.Name).Because(err)
+	}
+	ex := &exchange{
+		tenant: t.Tenant, hosted: registry.Hosted{Server: t.Server, Revision: t.Revision},
+		principal: authn.Principal{Tenant: t.Tenant.ID, User: t.User, Client: ConsoleClient, Scopes: []string{tool.Scope}},
+	}
+	c := newToolCall(ex, t.Revision, tool, v, t.Arguments)
+	c.key, c.draft = c.id, t.Server.Active == ""
+	c.progress, c.trace = func(float64, float64, string) {}, traceparent(nil, ex)
+	res, err := g.run(ctx, c)
+	tried := Tried{CallID: c.id, Worker: c.outcome.Worker, Latency: time.Since(c.began)}
+	if err != nil {
+		return tried, err
+	}
+	out := g.replyTool(c, res, nil)
+	tried.IsError, tried.Text = out.IsError, readable(out.Content)
+	switch structured := out.StructuredContent.(type) {
+	case nil:
+	case json.RawMessage:
+		tried.Structured = structured
+	default:
+		if tried.Structured, err = json.Marshal(structured); err != nil {
+			return tried, err
+		}
+	}
+	return tried, nil
+}
+
+// readable is the text of a result; what is none is named.
+func readable(content []mcp.Content) string {
+	var parts []string
+	for _, c := range content {
+		switch c := c.(type) {
+		case *mcp.TextContent:
+			parts = append(parts, c.Text)
+		case *mcp.ImageContent:
+			parts = append(parts, fmt.Sprintf("(an image, %s, %d bytes)", c.MIMEType, len(c.Data)))
+		case *mcp.AudioContent:
+			parts = append(parts, fmt.Sprintf("(audio, %s, %d bytes)", c.MIMEType, len(c.Data)))
+		default:
+			parts = append(parts, "(a link or an embedded resource)")
+		}
+	}
+	return strings.Join(parts, "\n")
+}
+
+// newToolCall is a call of a tool, without what its caller has to say.
+func newToolCall(ex *exchange, rev registry.Revision, tool *registry.Tool, v *validator, input json.RawMessage) *call {
+	return &call{
+		ex: ex, id: newCallID(), op: runtime.CallTool, name: tool.Name, scope: tool.Scope, hash: tool.Hash,
+		risk: tool.Risk, repeat: tool.Risk == registry.Reads || tool.Idempotent, timeout: timeoutOf(tool.Timeout),
+		revision: rev, input: input, began: time.Now(), check: v.check,
+	}
+}
