@@ -277,7 +277,7 @@ func seed(ctx context.Context, pg *embedded.Postgres, pl *platform, client *vaul
 		if err != nil {
 			return nil, err
 		}
-		if _, err := newApplier(pl.db, client, "platform dev").Apply(ctx, parsed); err != nil {
+		if _, err := applyHere(ctx, pl.db, client, parsed, "platform dev"); err != nil {
 			return nil, err
 		}
 		t, err := pl.db.TenantBySlug(ctx, parsed.Tenant)

@@ -44,7 +44,7 @@ func main() {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
-	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), vaultCommand(), applyCommand(), keysCommand())
+	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), vaultCommand(), applyCommand(), exportCommand(), keysCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "platform:", explain(err))
 		os.Exit(exitCode(err))

@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,9 +11,6 @@ import (
 
 	"latchkey/internal/postgres"
 	"latchkey/internal/registry"
-	"latchkey/internal/runtime/kinds"
-	"latchkey/internal/secret"
-	"latchkey/internal/tenants"
 	"latchkey/internal/vault"
 )
 
@@ -117,104 +111,6 @@ func setUpVault(ctx context.Context, cfg vault.Config, db *postgres.DB) (vault.A
 	}
 	role, err := vault.PlatformAppRole(ctx, admin)
 	return role, keys, err
-}
-
-func applyCommand() *cobra.Command {
-	var file, output string
-	c := &cobra.Command{
-		Use:   "apply -f tenant.yaml",
-		Short: "Create or update a tenant's servers, roles and people from a file",
-		Long: "Reads DATABASE_URL and VAULT_ADDR with VAULT_ROLE_ID and VAULT_SECRET_ID; after `platform dev` on this machine\n" +
-			"it uses that one's, where none are set. Applying a file twice changes nothing the second time.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if file == "" {
-				return usageError{fmt.Errorf("name the file: platform apply -f tenant.yaml (or - for standard input)")}
-			}
-			if output != "table" && output != "json" {
-				return usageError{fmt.Errorf("--output is table or json, not %q", output)}
-			}
-			cfg, err := readConfig()
-			if err != nil {
-				return err
-			}
-			if cfg.DatabaseURL == "" && cfg.Vault.Address == "" {
-				if err := useDevState(&cfg); err != nil {
-					return err
-				}
-			}
-			return applyFile(cmd.Context(), cfg, file, output, cmd.OutOrStdout())
-		},
-	}
-	c.Flags().StringVarP(&file, "file", "f", "", "the tenant file, - for standard input")
-	c.Flags().StringVarP(&output, "output", "o", "table", "table or json")
-	return c
-}
-
-func applyFile(ctx context.Context, cfg config, file, output string, w io.Writer) error {
-	if err := need([2]string{"DATABASE_URL", cfg.DatabaseURL.Reveal()}, [2]string{"VAULT_ADDR", cfg.Vault.Address}); err != nil {
-		return err
-	}
-	var data []byte
-	var err error
-	if file == "-" {
-		data, err = io.ReadAll(io.LimitReader(os.Stdin, 8<<20))
-	} else {
-		data, err = os.ReadFile(file)
-	}
-	if err != nil {
-		return err
-	}
-	parsed, err := registry.ParseFile(file, data, kinds.Checker(), resolveFrom(os.LookupEnv, filepath.Dir(file)))
-	if err != nil {
-		return usageError{fmt.Errorf("the file cannot be applied:\n%w", err)}
-	}
-	db, err := postgres.Open(ctx, postgres.Options{URL: cfg.DatabaseURL.Reveal(), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	if err := db.CheckSchema(ctx); err != nil {
-		return err
-	}
-	client, err := vault.NewClient(cfg.Vault)
-	if err != nil {
-		return err
-	}
-	done, err := newApplier(db, client, "platform apply").Apply(ctx, parsed)
-	report(w, output, done)
-	return err
-}
-
-func newApplier(db *postgres.DB, client *vault.Client, actor string) *registry.Applier {
-	host, port, name := db.Endpoint()
-	servers := vault.NewServers(client, vault.Endpoint{Host: host, Port: port, Database: name})
-	return &registry.Applier{Tenants: db, Registry: db, Provisioner: provisioner{servers}, Actor: actor}
-}
-
-// provisioner gives a server's connection to the kind that knows it.
-type provisioner struct{ servers *vault.Servers }
-
-func (p provisioner) Provision(ctx context.Context, t tenants.ID, s registry.Server, secrets map[string]secret.Text) error {
-	k, ok := kinds.ByName(s.Kind)
-	if !ok || k.Provision == nil {
-		return nil
-	}
-	return k.Provision(ctx, p.servers, t, s, secrets)
-}
-
-func report(w io.Writer, output string, done []registry.Applied) {
-	if output == "json" {
-		if done == nil {
-			done = []registry.Applied{}
-		}
-		json.NewEncoder(w).Encode(map[string]any{"applied": done})
-		return
-	}
-	for _, d := range done {
-		mark := map[string]string{"created": "+", "published": "~", "updated": "~", "unchanged": "="}[d.Verb]
-		fmt.Fprintf(w, "%s %-10s %-36s %s\n", mark, d.Verb, d.What, d.Note)
-	}
 }
 
 // resolveFrom looks references up in an environment and in files; a relative
