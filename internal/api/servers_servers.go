@@ -154,7 +154,7 @@ func (a *API) DeleteServer(ctx context.Context, r DeleteServerRequestObject) (De
 		}
 		return DeleteServer200JSONResponse(out), nil
 	}
-	op, err := a.Servers.Registry.BeginDeleteServer(ctx, tenantOf(ctx), s.ID, callerOf(ctx).Actor(), a.Now())
+	op, err := a.Servers.Registry.BeginDeleteServer(ctx, s.Tenant, s.ID, callerOf(ctx).Actor(), a.Now())
 	if err != nil {
 		return nil, err
 	}

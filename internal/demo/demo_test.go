@@ -102,14 +102,14 @@ func newOffice(t *testing.T, f demo.File, servers *vault.Servers, leases *vault.
 		t.Fatal(err)
 	}
 	s := file.Servers[0]
-	o := &office{tenant: tenants.NewID(), def: s.Definition, signer: signer, secrets: s.Secrets, server: s.Server}
+	o := &office{tenant: tenants.NewID(), def: s.Spec.Definition, signer: signer, secrets: s.Connection.Secrets, server: s.Server}
 	o.server.ID = tenants.NewServerID()
 	kind, _ := kinds.ByName(s.Server.Kind)
-	if err := kind.Provision(t.Context(), servers, o.tenant, o.server, s.Secrets); err != nil {
+	if err := kind.Provision(t.Context(), servers, o.tenant, o.server, s.Connection.Secrets); err != nil {
 		t.Fatal(err)
 	}
 	o.opening = runtime.Opening{Tenant: o.tenant, Server: o.server.ID, Revision: registry.RevisionID(tenants.RandomID("rv")),
-		Kind: s.Server.Kind, Spec: s.Spec, Connection: s.Server.Connection}
+		Kind: s.Server.Kind, Spec: s.Spec.Normalized, Connection: s.Server.Connection}
 	o.worker = runtime.NewWorker(runtime.WorkerConfig{Name: "demo", Kinds: kinds.All(), Openings: o, Leases: leases})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

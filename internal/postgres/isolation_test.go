@@ -136,6 +136,54 @@ var accesses = map[string]access{
 	"DeleteServer": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		return sees(db.DeleteServer(ctx, t, p.server.ID))
 	}},
+	"ServerBySlug": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		s, err := db.ServerBySlug(ctx, t, p.server.Slug)
+		return sees(errors.Join(err, of(t, s.Tenant)))
+	}},
+	"Current": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		hs, err := db.Current(ctx, t)
+		return len(hs), err
+	}},
+	"Servers": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		ls, err := db.Servers(ctx, t, registry.ServerQuery{Limit: 10})
+		return len(ls), err
+	}},
+	"Tools": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		ls, err := db.Tools(ctx, t, registry.ToolQuery{Limit: 10})
+		return len(ls), err
+	}},
+	"RevisionByNumber": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		r, err := db.RevisionByNumber(ctx, t, p.server.ID, p.revision.Number)
+		return sees(errors.Join(err, of(t, r.Tenant)))
+	}},
+	"Newest": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		r, err := db.Newest(ctx, t, p.server.ID)
+		return sees(errors.Join(err, of(t, r.Tenant)))
+	}},
+	"RevisionsBefore": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		rs, err := db.RevisionsBefore(ctx, t, p.server.ID, 1000, 10)
+		return len(rs), err
+	}},
+	"Stage": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, _, err := db.Stage(ctx, t, revisionOf(p.server.ID, "staged"))
+		return sees(err)
+	}},
+	"Activate": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		r, err := db.Activate(ctx, t, p.server.ID, p.revision.Number)
+		return sees(errors.Join(err, of(t, r.Tenant)))
+	}},
+	"BeginDeleteServer": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		op, err := db.BeginDeleteServer(ctx, t, p.server.ID, "test", began)
+		return sees(errors.Join(err, of(t, op.Tenant)))
+	}},
+	"ServerEffects": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		e, err := db.ServerEffects(ctx, t, p.server.ID)
+		return len(e), err
+	}},
+	"LastCredentials": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		m, err := db.LastCredentials(ctx, t, []registry.ServerID{p.server.ID})
+		return len(m), err
+	}},
 	"AuditEvents": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		es, err := db.AuditEvents(ctx, t, began.Add(-time.Hour), 10)
 		return len(es), err

@@ -222,11 +222,13 @@ func activate(ctx context.Context, tx pgx.Tx, s registry.ServerID, r registry.Re
 
 // BeginDeleteServer hides a server, ends its grants and queues its end; every
 // edge hears of the first two when this commits.
-func (db *DB) BeginDeleteServer(ctx context.Context, t tenants.Tenant, id registry.ServerID, createdBy string, at time.Time) (op tenants.Operation, err error) {
-	defer fault.Wrap(&err, "postgres.BeginDeleteServer(%s, %s)", t.ID, id)
-	err = db.InTenant(ctx, t.ID, func(ctx context.Context, tx pgx.Tx) error {
-		var slug string
-		if err := tx.QueryRow(ctx, `UPDATE servers SET (deleting_at, updated_at) = (coalesce(deleting_at, $2), $2) WHERE id = $1 RETURNING slug`, id, at).Scan(&slug); err != nil {
+func (db *DB) BeginDeleteServer(ctx context.Context, t tenants.ID, id registry.ServerID, createdBy string, at time.Time) (op tenants.Operation, err error) {
+	defer fault.Wrap(&err, "postgres.BeginDeleteServer(%s, %s)", t, id)
+	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+		var slug, tenant string
+		if err := tx.QueryRow(ctx, `
+			UPDATE servers SET (deleting_at, updated_at) = (coalesce(deleting_at, $2), $2) WHERE id = $1
+			RETURNING slug, (SELECT t.slug FROM tenants t)`, id, at).Scan(&slug, &tenant); err != nil {
 			return err
 		}
 		grants, err := many(ctx, tx, pgx.RowTo[string], `SELECT id FROM oauth_grants WHERE server_id = $1 AND revoked_at IS NULL ORDER BY id FOR UPDATE`, id)
@@ -241,7 +243,7 @@ func (db *DB) BeginDeleteServer(ctx context.Context, t tenants.Tenant, id regist
 			return err
 		}
 		op, err = enqueue(ctx, tx, tenants.Operation{
-			Tenant: t.ID, TenantSlug: t.Slug, Kind: tenants.DeleteServerOperation, Target: string(id), Name: slug, CreatedBy: createdBy, CreatedAt: at,
+			Tenant: t, TenantSlug: tenant, Kind: tenants.DeleteServerOperation, Target: string(id), Name: slug, CreatedBy: createdBy, CreatedAt: at,
 		})
 		return err
 	})

@@ -155,7 +155,7 @@ func (x *execution) step(ctx context.Context, s *Step) (err error) {
 	t := x.tenant.ID
 	switch {
 	case s.Verb == "deleted" && s.What == "server":
-		_, err = x.Registry.BeginDeleteServer(ctx, x.tenant, x.ids[s.Name], x.Actor, time.Now())
+		_, err = x.Registry.BeginDeleteServer(ctx, t, x.ids[s.Name], x.Actor, time.Now())
 	case s.Verb == "deleted" && s.What == "role":
 		err = x.People.DeleteRole(ctx, t, s.Name)
 	case s.Verb == "deleted" && s.What == "member":

@@ -313,7 +313,7 @@ type Store interface {
 	// BeginDeleteServer takes a server away from its clients, so that it is
 	// hosted no more and its grants end, and queues the operation that removes
 	// it, in one transaction. One that is under way is returned.
-	BeginDeleteServer(ctx context.Context, t tenants.Tenant, id ServerID, createdBy string, at time.Time) (tenants.Operation, error)
+	BeginDeleteServer(ctx context.Context, t tenants.ID, id ServerID, createdBy string, at time.Time) (tenants.Operation, error)
 	// ServerEffects counts what DeleteServer removes.
 	ServerEffects(ctx context.Context, t tenants.ID, id ServerID) (tenants.Effects, error)
 	// LastCredentials looks through the newest records of calls.

@@ -31,6 +31,9 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		"Publish":                 (*suite).publish,
 		"DefinitionComesBack":     (*suite).definition,
 		"PublishersAtTheSameTime": (*suite).concurrent,
+		"StageAndActivate":        (*suite).stage,
+		"Lists":                   (*suite).lists,
+		"Deleting":                (*suite).deleting,
 		"SameSlugTwoTenants":      (*suite).same,
 		"DeleteTakesAll":          (*suite).deleted,
 		"UnknownIsNotFound":       (*suite).unknown,
@@ -91,6 +94,7 @@ func (s *suite) servers() {
 	ctx := s.Context()
 	want := registry.Server{
 		Slug: "orders", Kind: "sql", Title: "Orders", Description: "About orders", Connection: json.RawMessage(`{"host": "db", "port": 5432}`), Pool: "gpu", PerUser: true,
+		Declared: json.RawMessage(`{"port":5432,"host":"db","password":{"secret":"[set]"}}`), SecretsSet: []string{"password"},
 	}
 	made, err := s.Store.PutServer(ctx, s.a, want)
 	s.must(err)
@@ -109,6 +113,7 @@ func (s *suite) servers() {
 		s.Error("putting the same again is an update")
 	}
 	want.Title, want.Description, want.Connection, want.Pool, want.PerUser = "Other", "", json.RawMessage(`{}`), "default", false
+	want.Declared, want.SecretsSet = json.RawMessage(`{}`), []string{}
 	changed, err := s.Store.PutServer(ctx, s.a, registry.Server{Slug: "orders", Kind: "sql", Title: "Other"})
 	s.must(err)
 	if !changed.UpdatedAt.After(made.UpdatedAt) {
@@ -134,8 +139,9 @@ func (s *suite) servers() {
 
 // equal compares servers; the store may write a connection in its own way.
 func equal(a, b registry.Server) bool {
-	return compact(a.Connection) == compact(b.Connection) && a.UpdatedAt.Equal(b.UpdatedAt) && func() bool {
+	return compact(a.Connection) == compact(b.Connection) && string(a.Declared) == string(b.Declared) && a.UpdatedAt.Equal(b.UpdatedAt) && func() bool {
 		a.Connection, b.Connection, a.UpdatedAt, b.UpdatedAt = nil, nil, time.Time{}, time.Time{}
+		a.Declared, b.Declared = nil, nil
 		return reflect.DeepEqual(a, b)
 	}()
 }
@@ -258,6 +264,192 @@ func (s *suite) concurrent() {
 	if h, err := s.Store.Hosted(s.Context(), s.a, "orders"); err != nil || h.Revision.ID != all[0].ID {
 		s.Errorf("%+v, %v", h, err)
 	}
+}
+
+func (s *suite) staged(srv registry.Server, description string) registry.Revision {
+	s.Helper()
+	rev := s.revision(srv, description)
+	rev.Declared = json.RawMessage(`{"z":1,"a":"` + description + `"}`)
+	r, staged, err := s.Store.Stage(s.Context(), srv.Tenant, rev)
+	s.must(err)
+	if !staged || string(r.Declared) != string(rev.Declared) {
+		s.Errorf("%q: staged %v, declared %s", description, staged, r.Declared)
+	}
+	return r
+}
+
+func (s *suite) stage() {
+	ctx := s.Context()
+	srv := s.put(s.a, "orders")
+	_, err := s.Store.Newest(ctx, s.a, srv.ID)
+	s.code("newest of none", err, fault.NotFound)
+	one, two := s.staged(srv, "one"), s.staged(srv, "two")
+	if one.Number != 1 || two.Number != 2 {
+		s.Errorf("%d, %d", one.Number, two.Number)
+	}
+	// A draft: nobody sees it, and what it would be is the newest.
+	_, err = s.Store.Hosted(ctx, s.a, "orders")
+	s.code("draft", err, fault.NotFound)
+	if cur, err := s.Store.Current(ctx, s.a); err != nil || len(cur) != 1 || cur[0].Revision.ID != two.ID || cur[0].Server.Active != "" {
+		s.Errorf("%+v, %v", cur, err)
+	}
+	rev := s.revision(srv, "one")
+	rev.Declared = json.RawMessage(`{"other":"words"}`)
+	if again, staged, err := s.Store.Stage(ctx, s.a, rev); err != nil || staged || again.ID != one.ID || string(again.Declared) != string(one.Declared) {
+		s.Errorf("the same again: %+v, %v, %v", again, staged, err)
+	}
+	for _, want := range []registry.Revision{two, one} { // forward, and back
+		got, err := s.Store.Activate(ctx, s.a, srv.ID, want.Number)
+		s.must(err)
+		h, err := s.Store.Hosted(ctx, s.a, "orders")
+		s.must(err)
+		if got.ID != want.ID || h.Revision.ID != want.ID || h.Server.Active != want.ID {
+			s.Errorf("activated %s, %s is served", got.ID, h.Revision.ID)
+		}
+	}
+	if cur, err := s.Store.Current(ctx, s.a); err != nil || cur[0].Revision.ID != one.ID {
+		s.Errorf("current is not the active one: %+v, %v", cur, err)
+	}
+	if r, err := s.Store.RevisionByNumber(ctx, s.a, srv.ID, 2); err != nil || !reflect.DeepEqual(r, two) {
+		s.Errorf("%+v, %v", r, err)
+	}
+	if r, err := s.Store.Newest(ctx, s.a, srv.ID); err != nil || r.ID != two.ID {
+		s.Errorf("%+v, %v", r, err)
+	}
+	if rs, err := s.Store.RevisionsBefore(ctx, s.a, srv.ID, 2, 5); err != nil || len(rs) != 1 || rs[0].ID != one.ID {
+		s.Errorf("%+v, %v", rs, err)
+	}
+	other := s.put(s.a, "other")
+	_, err = s.Store.Activate(ctx, s.a, other.ID, 1)
+	s.code("another server's revision", err, fault.NotFound)
+	_, err = s.Store.RevisionByNumber(ctx, s.a, srv.ID, 3)
+	s.code("number", err, fault.NotFound)
+	// A revision of before specs were kept gives way to one that has its spec.
+	old := s.published(other, "old")
+	if len(old.Declared) != 0 {
+		s.Errorf("declared %s", old.Declared)
+	}
+	rev = s.revision(other, "old")
+	rev.Declared = json.RawMessage(`{"a":1}`)
+	if r, published, err := s.Store.Publish(ctx, s.a, rev); err != nil || !published || r.Number != 2 || r.Hash != old.Hash {
+		s.Errorf("%+v, %v, %v", r, published, err)
+	}
+}
+
+func (s *suite) lists() {
+	ctx := s.Context()
+	crm, _, orders := s.put(s.a, "crm"), s.put(s.a, "b-empty"), s.put(s.a, "orders")
+	s.put(s.b, "foreign")
+	s.staged(crm, "Looks customers up 100%")
+	s.published(orders, "Finds orders")
+	s.staged(orders, "newer")
+	slugs := func(q registry.ServerQuery) (out []string) {
+		q.Limit = max(q.Limit, 1)
+		for {
+			ls, err := s.Store.Servers(ctx, s.a, q)
+			s.must(err)
+			for _, l := range ls {
+				out = append(out, l.Server.Slug)
+			}
+			if len(ls) < q.Limit {
+				return out
+			}
+			q.After = ls[len(ls)-1].Server.Slug
+		}
+	}
+	for _, c := range []struct {
+		q    registry.ServerQuery
+		want string
+	}{
+		{registry.ServerQuery{}, "b-empty crm orders"}, {registry.ServerQuery{Limit: 2}, "b-empty crm orders"}, {registry.ServerQuery{Search: "RM"}, "crm"},
+		{registry.ServerQuery{Search: "%"}, ""}, {registry.ServerQuery{Search: "_"}, ""}, {registry.ServerQuery{State: registry.Published}, "orders"},
+		{registry.ServerQuery{State: registry.Draft}, "b-empty crm"}, {registry.ServerQuery{State: registry.Deleting}, ""}, {registry.ServerQuery{Connected: true}, ""},
+	} {
+		if got := strings.Join(slugs(c.q), " "); got != c.want {
+			s.Errorf("%+v: %s, want %s", c.q, got, c.want)
+		}
+	}
+	ls, err := s.Store.Servers(ctx, s.a, registry.ServerQuery{Limit: 10})
+	s.must(err)
+	if l := ls[2]; l.ActiveNumber != 1 || l.LatestNumber != 2 || l.Tools != 1 {
+		s.Errorf("%+v", l)
+	}
+	if l := ls[1]; l.ActiveNumber != 0 || l.LatestNumber != 1 || l.Tools != 1 {
+		s.Errorf("%+v", l)
+	}
+	tools := func(q registry.ToolQuery) string {
+		q.Limit = 10
+		ts, err := s.Store.Tools(ctx, s.a, q)
+		s.must(err)
+		var out []string
+		for _, t := range ts {
+			out = append(out, t.Server+"/"+t.Tool.Name)
+		}
+		return strings.Join(out, " ")
+	}
+	for _, c := range []struct {
+		q    registry.ToolQuery
+		want string
+	}{
+		{registry.ToolQuery{}, "crm/say orders/say"}, {registry.ToolQuery{AfterServer: "crm", AfterTool: "say"}, "orders/say"}, {registry.ToolQuery{AfterServer: "crm", AfterTool: "a"}, "crm/say orders/say"},
+		{registry.ToolQuery{Search: "100%"}, "crm/say"}, {registry.ToolQuery{Search: "newer"}, ""}, {registry.ToolQuery{Server: "orders", Tool: "say"}, "orders/say"},
+		{registry.ToolQuery{Tool: "sa"}, ""}, {registry.ToolQuery{Risk: registry.Destructive}, "crm/say orders/say"}, {registry.ToolQuery{Risk: registry.Reads}, ""},
+		{registry.ToolQuery{Scope: "tool:say"}, "crm/say orders/say"}, {registry.ToolQuery{Role: "none"}, ""},
+	} {
+		if got := tools(c.q); got != c.want {
+			s.Errorf("%+v: %s, want %s", c.q, got, c.want)
+		}
+	}
+	ts, err := s.Store.Tools(ctx, s.a, registry.ToolQuery{Limit: 1})
+	if err != nil || ts[0].Published || ts[0].Revision != 1 || string(ts[0].Tool.InputSchema) != `{"type":"object","properties":{"z":{},"a":{}}}` || len(ts[0].Roles) != 0 {
+		s.Errorf("%+v, %v", ts, err)
+	}
+}
+
+func (s *suite) deleting() {
+	ctx := s.Context()
+	srv := s.put(s.a, "orders")
+	s.published(srv, "x")
+	if e, err := s.Store.ServerEffects(ctx, s.a, srv.ID); err != nil || len(e) != 2 || e[1].Count != 1 {
+		s.Errorf("%+v, %v", e, err)
+	}
+	_, err := s.Store.ServerEffects(ctx, s.b, srv.ID)
+	s.code("effects", err, fault.NotFound)
+	op, err := s.Store.BeginDeleteServer(ctx, s.a, srv.ID, "dana", time.Now())
+	s.must(err)
+	if op.Kind != tenants.DeleteServerOperation || op.Target != string(srv.ID) || op.Name != "orders" || op.CreatedBy != "dana" || op.TenantSlug == "" {
+		s.Errorf("%+v", op)
+	}
+	if again, err := s.Store.BeginDeleteServer(ctx, s.a, srv.ID, "eve", time.Now()); err != nil || again.ID != op.ID {
+		s.Errorf("asked for twice: %+v, %v", again, err)
+	}
+	_, err = s.Store.Hosted(ctx, s.a, "orders")
+	s.code("hosted", err, fault.NotFound)
+	if hs, err := s.Store.HostedAll(ctx, s.a); err != nil || len(hs) != 0 {
+		s.Errorf("%+v, %v", hs, err)
+	}
+	if hs, err := s.Store.Current(ctx, s.a); err != nil || len(hs) != 0 {
+		s.Errorf("%+v, %v", hs, err)
+	}
+	if ts, err := s.Store.Tools(ctx, s.a, registry.ToolQuery{Limit: 5}); err != nil || len(ts) != 0 {
+		s.Errorf("%+v, %v", ts, err)
+	}
+	if got, err := s.Store.ServerBySlug(ctx, s.a, "orders"); err != nil || got.State() != registry.Deleting {
+		s.Errorf("%+v, %v", got, err)
+	}
+	for what, change := range map[string]func() error{
+		"put": func() error {
+			_, err := s.Store.PutServer(ctx, s.a, registry.Server{Slug: "orders", Kind: "echo", Title: "Back"})
+			return err
+		},
+		"publish":  func() error { _, _, err := s.Store.Publish(ctx, s.a, s.revision(srv, "y")); return err },
+		"stage":    func() error { _, _, err := s.Store.Stage(ctx, s.a, s.revision(srv, "y")); return err },
+		"activate": func() error { _, err := s.Store.Activate(ctx, s.a, srv.ID, 1); return err },
+	} {
+		s.code(what, change(), fault.Conflict)
+	}
+	s.must(s.Store.DeleteServer(ctx, s.a, srv.ID))
+	s.put(s.a, "orders") // the slug is free again
 }
 
 func (s *suite) same() {
