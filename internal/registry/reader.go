@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
@@ -203,11 +204,10 @@ func (o Object) Text(key string) string {
 	return strings.TrimRight(n.Value, "\n")
 }
 
-// atMost bounds a text in bytes, which is stricter than the characters that the
-// store counts.
-func (o Object) atMost(key string, bytes int) {
-	if n := o.values[key]; n != nil && n.Kind == yaml.ScalarNode && len(n.Value) > bytes {
-		o.Bad(key, fmt.Sprintf("is longer than %d bytes", bytes), "shorten it")
+// atMost bounds a text in characters, as the store counts them.
+func (o Object) atMost(key string, characters int) {
+	if n := o.values[key]; n != nil && n.Kind == yaml.ScalarNode && utf8.RuneCountInString(n.Value) > characters {
+		o.Bad(key, fmt.Sprintf("is longer than %d characters", characters), "shorten it")
 	}
 }
 
