@@ -285,7 +285,7 @@ func TestQuotasHoldForFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, data := range []string{"servers: [{slug: third, kind: echo}]\n", "roles: {third: {description: x}}\n", "members: [{email: c@example.com}]\n"} {
-		if _, err := a.applyWith(a.parse(head+data), registry.ApplyOptions{}); !fault.HasCode(err, fault.LimitReached) {
+		if _, err := a.applyWith(a.parse(head+data), registry.ApplyOptions{}); !fault.HasCode(err, fault.Conflict) || !strings.Contains(err.Error(), "may have 2") {
 			t.Errorf("%s: %v", data, err)
 		}
 	}
