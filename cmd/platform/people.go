@@ -55,5 +55,5 @@ func peopleOf(db *postgres.DB, s *signin.Service, p post, r *operations.Runner) 
 func newRunner(db *postgres.DB, client *vault.Client, log *slog.Logger) *operations.Runner {
 	host, port, name := db.Endpoint()
 	servers := vault.NewServers(client, vault.Endpoint{Host: host, Port: port, Database: name})
-	return operations.New(db, log, operations.DeleteTenant(servers, db))
+	return operations.New(db, log, operations.DeleteTenant(servers, db), deleteServer(db, client))
 }

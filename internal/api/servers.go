@@ -290,10 +290,7 @@ func (a *API) withinServers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if used.Servers >= t.Quotas.Servers {
-		return fault.New(fault.LimitReached, "This tenant has its %d servers. Delete one, or ask the platform's operator for more.", t.Quotas.Servers)
-	}
-	return nil
+	return withinQuota("servers", used.Servers, t.Quotas.Servers)
 }
 
 func connects(k runtime.Kind) bool { return k.CheckConnection != nil }

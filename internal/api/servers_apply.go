@@ -8,7 +8,7 @@ import (
 
 func (a *API) applier(ctx context.Context) *registry.Applier {
 	s := a.Servers
-	return &registry.Applier{People: s.People, Registry: s.Registry, Provisioner: s.Provisioner, Actor: callerOf(ctx).Actor()}
+	return &registry.Applier{People: s.People, Registry: s.Registry, Provisioner: s.Provisioner, Actor: callerOf(ctx).Actor(), EndSessions: a.People.EndSessions}
 }
 
 // ApplyTenant implements StrictServerInterface.
@@ -28,6 +28,7 @@ func (a *API) ApplyTenant(ctx context.Context, r ApplyTenantRequestObject) (Appl
 	done, err := a.applier(ctx).Apply(ctx, f, registry.ApplyOptions{
 		PlanOptions: registry.PlanOptions{Prune: deref(r.Body.Prune), MayGive: callerOf(ctx).mayGive}, DryRun: dryRun,
 	})
+	a.queued() // of what was pruned
 	if err != nil {
 		return nil, ofFile(err)
 	}

@@ -5,7 +5,6 @@ import (
 
 	"latchkey/internal/fault"
 	"latchkey/internal/registry"
-	"latchkey/internal/tenants"
 )
 
 // ListKinds implements StrictServerInterface.
@@ -148,25 +147,14 @@ func (a *API) DeleteServer(ctx context.Context, r DeleteServerRequestObject) (De
 		if err != nil {
 			return nil, err
 		}
-		out := Deletion{DryRun: true, Effects: []Effect{}}
-		for _, e := range effects {
-			out.Effects = append(out.Effects, Effect{What: e.What, Count: e.Count})
-		}
-		return DeleteServer200JSONResponse(out), nil
+		return DeleteServer200JSONResponse(deletion(true, effects)), nil
 	}
 	op, err := a.Servers.Registry.BeginDeleteServer(ctx, s.Tenant, s.ID, callerOf(ctx).Actor(), a.Now())
 	if err != nil {
 		return nil, err
 	}
-	return DeleteServer202JSONResponse(queued(op)), nil
-}
-
-// queued shows an operation that was just asked for.
-func queued(op tenants.Operation) Operation {
-	return Operation{
-		Id: op.ID, Kind: OperationKind(op.Kind), Target: op.Name, Tenant: optional(op.TenantSlug), State: OperationState(op.State), Attempts: optional(op.Attempts),
-		Error: optional(op.Error), CreatedBy: op.CreatedBy, CreatedAt: op.CreatedAt.UTC(), FinishedAt: optionalTime(op.FinishedAt),
-	}
+	a.queued()
+	return DeleteServer202JSONResponse(operationOf(op)), nil
 }
 
 // CheckServer implements StrictServerInterface.

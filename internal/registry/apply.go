@@ -46,6 +46,9 @@ type Applier struct {
 	Registry    Store
 	Provisioner Provisioner
 	Actor       string // stands in each revision
+	// EndSessions signs a person out everywhere whose account was closed; may be
+	// nil.
+	EndSessions func(ctx context.Context, t tenants.ID, user tenants.UserID) error
 }
 
 // ApplyOptions of Apply.
@@ -175,7 +178,11 @@ func (x *execution) step(ctx context.Context, s *Step) (err error) {
 		})
 		err = x.People.PutRole(ctx, t, want)
 	case s.member != nil:
-		_, err = x.People.SaveMember(ctx, t, s.member.Email, s.member.Name, s.member.Roles, s.member.Disabled)
+		var u tenants.User
+		u, err = x.People.SaveMember(ctx, t, s.member.Email, s.member.Name, s.member.Roles, s.member.Disabled)
+		if err == nil && s.closes && x.EndSessions != nil {
+			err = x.EndSessions(ctx, t, u.ID)
+		}
 	}
 	return err
 }

@@ -17,9 +17,10 @@ import (
 
 // vault is a Provisioner that remembers, and fails while it is told to.
 type vault struct {
-	mu   sync.Mutex
-	fail error
-	got  map[string]map[string]secret.Text
+	mu      sync.Mutex
+	fail    error
+	failFor string // slug
+	got     map[string]map[string]secret.Text
 }
 
 func (v *vault) Provision(_ context.Context, t tenants.ID, s registry.Server, secrets map[string]secret.Text) error {
@@ -27,6 +28,9 @@ func (v *vault) Provision(_ context.Context, t tenants.ID, s registry.Server, se
 	defer v.mu.Unlock()
 	if v.fail != nil {
 		return v.fail
+	}
+	if v.failFor != "" && s.Slug == v.failFor {
+		return errors.New("vault cannot reach " + s.Slug)
 	}
 	if v.got == nil {
 		v.got = map[string]map[string]secret.Text{}

@@ -44,6 +44,7 @@ type Step struct {
 	role   *FileRole
 	scopes []scopeOf
 	member *tenants.User
+	closes bool // the account of somebody who could sign in
 	title  string
 	rank   int // steps are done in order of it
 }
@@ -412,6 +413,7 @@ func (p *planner) member(m *FileMember) {
 	step.Fields = changed(step.Fields, "name", was.Name, want.Name)
 	step.Fields = append(step.Fields, listDiff("roles", was.Roles, want.Roles, func(s string) string { return s })...)
 	step.Fields = changed(step.Fields, "disabled", flag(was.Disabled), flag(want.Disabled))
+	step.closes = was.ID != "" && !was.Disabled && want.Disabled
 	if step.Verb == "unchanged" && len(step.Fields) > 0 {
 		step.Verb = "updated"
 	}
@@ -476,7 +478,7 @@ func (p *planner) withinQuotas() error {
 		before int
 	}{{"server", q.Servers, len(p.state.Servers) + len(p.state.Deleting)}, {"role", q.Roles, len(p.state.Roles)}, {"member", q.Members, len(p.state.Members)}} {
 		if have[l.what] > l.limit && have[l.what] > l.before {
-			return fault.New(fault.LimitReached, "This tenant may have %d %ss, and would have %d. Delete some, or ask the platform's operator for more.", l.limit, l.what, have[l.what])
+			return fault.New(fault.Conflict, "This tenant may have %d %ss, and would have %d. Remove what is not needed, or ask whoever runs the platform for a higher quota.", l.limit, l.what, have[l.what])
 		}
 	}
 	return nil
@@ -531,11 +533,17 @@ func (p *planner) givesOwn() error {
 		case s.role != nil:
 			gives = tenants.Beyond(held[s.Name], s.role.Permissions)
 		case s.member != nil:
-			i := slices.IndexFunc(p.state.Members, func(u tenants.User) bool { return u.Email == s.member.Email })
 			for _, r := range s.member.Roles {
-				if i < 0 || !slices.Contains(p.state.Members[i].Roles, r) || p.state.Members[i].Disabled && !s.member.Disabled {
-					gives = append(gives, p.permissionsAfter(r)...)
+				gives = append(gives, p.permissionsAfter(r)...)
+			}
+			i := slices.IndexFunc(p.state.Members, func(u tenants.User) bool { return u.Email == s.member.Email })
+			// To open an account again gives all that it holds.
+			if i >= 0 && (!p.state.Members[i].Disabled || s.member.Disabled) {
+				var had []tenants.Permission
+				for _, r := range p.state.Members[i].Roles {
+					had = append(had, held[r]...)
 				}
+				gives = tenants.Beyond(had, gives)
 			}
 		}
 		if err := p.options.MayGive(gives); err != nil {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
@@ -54,7 +55,7 @@ const (
 // memory holds.
 func writeOut(doc *yaml.Node) (*yaml.Node, *Problem) {
 	w := writer{left: maxNodes, open: map[*yaml.Node]bool{}}
-	n := w.copy(doc, 0)
+	n := w.copy(doc, 0, false)
 	return n, w.bad
 }
 
@@ -64,7 +65,7 @@ type writer struct {
 	bad  *Problem
 }
 
-func (w *writer) copy(n *yaml.Node, depth int) *yaml.Node {
+func (w *writer) copy(n *yaml.Node, depth int, key bool) *yaml.Node {
 	at, n := n, Deref(n)
 	w.left--
 	switch {
@@ -83,20 +84,20 @@ func (w *writer) copy(n *yaml.Node, depth int) *yaml.Node {
 	}
 	c := *n
 	c.Alias, c.Anchor, c.Content = nil, "", make([]*yaml.Node, len(n.Content))
-	if w.plain(&c); w.bad != nil {
+	if key {
+		if c.Tag = textTag; c.Kind != yaml.ScalarNode {
+			w.stop(at, "a key must be a text", "write name: … for each entry")
+		}
+	} else {
+		w.plain(&c)
+	}
+	if w.bad != nil {
 		return at
 	}
 	w.open[n] = true
 	for i := range n.Content {
-		if c.Content[i] = w.copy(n.Content[i], depth+1); w.bad != nil {
+		if c.Content[i] = w.copy(n.Content[i], depth+1, n.Kind == yaml.MappingNode && i%2 == 0); w.bad != nil {
 			break
-		}
-		if key := c.Content[i]; n.Kind == yaml.MappingNode && i%2 == 0 {
-			if key.Kind != yaml.ScalarNode {
-				w.stop(key, "a key must be a text", "write name: … for each entry")
-				break
-			}
-			key.Tag = textTag
 		}
 	}
 	delete(w.open, n)
@@ -203,11 +204,10 @@ func (o Object) Text(key string) string {
 	return strings.TrimRight(n.Value, "\n")
 }
 
-// atMost bounds a text in bytes, which is stricter than the characters that the
-// store counts.
-func (o Object) atMost(key string, bytes int) {
-	if n := o.values[key]; n != nil && n.Kind == yaml.ScalarNode && len(n.Value) > bytes {
-		o.Bad(key, fmt.Sprintf("is longer than %d bytes", bytes), "shorten it")
+// atMost bounds a text in characters, as the store counts them.
+func (o Object) atMost(key string, characters int) {
+	if n := o.values[key]; n != nil && n.Kind == yaml.ScalarNode && utf8.RuneCountInString(n.Value) > characters {
+		o.Bad(key, fmt.Sprintf("is longer than %d characters", characters), "shorten it")
 	}
 }
 
