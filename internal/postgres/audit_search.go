@@ -64,6 +64,7 @@ func pathsOf(f audit.Filter) (ps []path) {
 	case f.Tool != "":
 		ps = append(ps, path{columns: []string{"tool"}, values: []any{f.Tool}, partial: []string{short("tool"), everyServer}, few: true})
 	}
+	// What has a category or a code has failed, was refused, or is not known.
 	if f.Category != "" || f.Code != "" || slices.Contains(failing, f.State) {
 		ps = append(ps, path{partial: []string{"outcome IN ('failed', 'refused', 'unknown')"}})
 	}

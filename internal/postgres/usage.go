@@ -446,7 +446,9 @@ func usageBusiest(ctx context.Context, tx pgx.Tx, q audit.UsageQuery, levels []k
 	for _, b := range found {
 		u.Busiest = append(u.Busiest, b)
 	}
-	slices.SortFunc(u.Busiest, func(a, b audit.Busiest) int { return cmp.Or(cmp.Compare(b.Calls, a.Calls), cmp.Compare(a.User, b.User)) })
+	slices.SortFunc(u.Busiest, func(a, b audit.Busiest) int {
+		return cmp.Or(cmp.Compare(b.Calls, a.Calls), cmp.Compare(a.User, b.User))
+	})
 	u.Busiest = u.Busiest[:min(len(u.Busiest), maxBusiest)]
 	return nil
 }
