@@ -105,6 +105,10 @@ func (a *API) findTenant(c echo.Context, r *request) error {
 	if !r.caller.Operator() && r.caller.Tenant.Slug != slug {
 		return notFound()
 	}
+	if slug == platformSlug && r.caller.Operator() && r.op.ofRecords() {
+		r.tenant = tenants.Tenant{ID: tenants.Platform, Slug: platformSlug, Name: "The platform"}
+		return nil
+	}
 	r.tenant, err = a.Tenants.TenantBySlug(c.Request().Context(), slug)
 	switch {
 	case fault.HasCode(err, fault.NotFound):

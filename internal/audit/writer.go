@@ -55,7 +55,7 @@ func NewWriter(store Store, log *slog.Logger) *Writer {
 func (w *Writer) Add(ctx context.Context, e Event) error {
 	e.WriterID, e.WriterSeq = w.id, w.seq.Add(1)
 	if e.ID == "" {
-		e.ID = tenants.RandomID("au")
+		e.ID = NewID(e.At)
 	}
 	p := pending{e, make(chan error, 1)}
 	if err := w.enqueue(ctx, p); err != nil {

@@ -85,19 +85,22 @@ const auditColumns = `tenant_id, at, id, call_id, phase, writer_id, writer_seq, 
 	server_id, server, revision_id, method, tool, definition_hash, scope, decision = 'allowed', reason, idempotency_key, arguments,
 	outcome, category, code, latency_us, result_bytes, worker, lease_id, trace_id`
 
+// scanEvent reads auditColumns, and more columns that follow them.
+func scanEvent(row pgx.CollectableRow, more ...any) (e audit.Event, err error) {
+	var latency, size int64
+	err = row.Scan(append([]any{&e.Tenant, &e.At, &e.ID, &e.CallID, &e.Phase, &e.WriterID, &e.WriterSeq, &e.User, &e.Client, &e.Grant, &e.Session,
+		&e.ServerID, &e.Server, &e.Revision, &e.Method, &e.Tool, &e.DefinitionHash, &e.Scope, &e.Allowed, &e.Reason, &e.IdempotencyKey, &e.Arguments,
+		&e.State, &e.Category, &e.Code, &latency, &size, &e.Worker, &e.LeaseID, &e.TraceID}, more...)...)
+	e.At, e.Latency, e.ResultBytes = e.At.UTC(), time.Duration(latency)*time.Microsecond, int(size)
+	return e, err
+}
+
 // AuditEvents reads a tenant's records since a time, oldest first, at most
 // limit of them.
 func (db *DB) AuditEvents(ctx context.Context, t tenants.ID, since time.Time, limit int) (es []audit.Event, err error) {
 	defer fault.Wrap(&err, "postgres.AuditEvents(%s)", t)
 	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		es, err = many(ctx, tx, func(row pgx.CollectableRow) (e audit.Event, err error) {
-			var latency, size int64
-			err = row.Scan(&e.Tenant, &e.At, &e.ID, &e.CallID, &e.Phase, &e.WriterID, &e.WriterSeq, &e.User, &e.Client, &e.Grant, &e.Session,
-				&e.ServerID, &e.Server, &e.Revision, &e.Method, &e.Tool, &e.DefinitionHash, &e.Scope, &e.Allowed, &e.Reason, &e.IdempotencyKey, &e.Arguments,
-				&e.State, &e.Category, &e.Code, &latency, &size, &e.Worker, &e.LeaseID, &e.TraceID)
-			e.Latency, e.ResultBytes = time.Duration(latency)*time.Microsecond, int(size)
-			return e, err
-		}, `SELECT `+auditColumns+` FROM audit_events WHERE at >= $1 ORDER BY at, id LIMIT $2`, since, limit)
+		es, err = many(ctx, tx, func(row pgx.CollectableRow) (audit.Event, error) { return scanEvent(row) }, `SELECT `+auditColumns+` FROM audit_events WHERE at >= $1 ORDER BY at, id LIMIT $2`, since, limit)
 		return err
 	})
 	return es, err

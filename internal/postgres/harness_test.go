@@ -85,6 +85,7 @@ type place struct {
 	pushed, ticket oauth.Hash
 	key            string
 	session        signin.Record
+	record         string // of the audit
 	once           idempotency.Name
 	invited        invited
 	apiKey         callers.Key
@@ -141,7 +142,11 @@ func settle(t testing.TB, db *postgres.DB, slug string) *place {
 	}))
 	p.key = tenants.RandomID("ky")
 	check(t, db.AddSigningKey(ctx, p.id, oauth.Key{ID: p.key, Public: make([]byte, 32), Sealed: []byte("sealed"), CreatedAt: began, SignsFrom: began}, func([]oauth.Key) bool { return true }))
-	check(t, db.InsertAudit(ctx, []audit.Event{event(p.id, began)}))
+	e := event(p.id, began)
+	p.record = e.ID
+	check(t, db.InsertAudit(ctx, []audit.Event{e}))
+	_, err = db.RollUpUsage(ctx, began.Add(48*time.Hour))
+	check(t, err)
 	p.once = idempotency.Name{Caller: "api_key:ak", Key: "once"}
 	_, _, err = db.ClaimName(ctx, p.id, p.once, randomHash(), began)
 	check(t, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"latchkey/internal/audit"
 	"maps"
 	"reflect"
 	"slices"
@@ -30,6 +31,7 @@ import (
 var notOneTenants = []string{
 	"Close", "Ping", "CheckSchema", "Endpoint", "Listen", "AcrossTenants", // of the database itself
 	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", "CollectAnswers", // named exceptions
+	"RollUpUsage", "VerifyAudit", // of all tenants at once: sums and numbers of records
 	"AddAuditPartitions", "GrantKeys", "AddFirstGrantKey", // no tenant's rows
 	"APIKeyByHash",                                                                                      // who holds a key need not say whose it is
 	"Operators", "Operator", "PutOperator", "DeleteOperator", "OperatorPassword", "SetOperatorPassword", // operators belong to no tenant
@@ -192,6 +194,30 @@ var accesses = map[string]access{
 	"AuditEvents": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		es, err := db.AuditEvents(ctx, t, began.Add(-time.Hour), 10)
 		return len(es), err
+	}},
+	"SearchAudit": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		page, err := db.SearchAudit(ctx, t, audit.Filter{}, audit.Position{}, 10)
+		return len(page.Events), err
+	}},
+	"ExportAudit": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		page, err := db.ExportAudit(ctx, t, audit.Filter{}, audit.Position{}, 10)
+		return len(page.Events), err
+	}},
+	"AuditEvent": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		e, _, err := db.AuditEvent(ctx, t, p.record)
+		return sees(errors.Join(err, of(t, e.Tenant)))
+	}},
+	"RecentAudit": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		es, err := db.RecentAudit(ctx, t, began, nil, 10)
+		return len(es), err
+	}},
+	"AuditNames": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		n, err := db.AuditNames(ctx, t, []audit.Event{{User: p.user.ID, Client: p.client.ID}})
+		return len(n.Users) + len(n.Clients), err
+	}},
+	"Usage": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		u, err := db.Usage(ctx, t, audit.UsageQuery{Since: began.Truncate(time.Hour), Until: began.Add(time.Hour), Step: time.Hour, By: audit.ByTool})
+		return int(u.Totals.Calls()), err
 	}},
 	"GrantActive": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		active, err := db.GrantActive(ctx, t, p.grant.ID)

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"latchkey/internal/audit/audittest"
 	"testing"
 
 	"latchkey/internal/postgres/postgrestest"
@@ -31,5 +32,14 @@ func TestRegistryStore(t *testing.T) {
 			check(t, err)
 			return ten.ID
 		}}
+	})
+}
+
+func TestAuditStore(t *testing.T) {
+	audittest.Run(t, func(t *testing.T) audittest.Fixture {
+		db := postgrestest.New(t)
+		acme, pat := postgrestest.Tenant(t, db, "acme")
+		globex, _ := postgrestest.Tenant(t, db, "globex")
+		return audittest.Fixture{Store: db, Tenant: acme.ID, Other: globex.ID, User: pat.ID, Email: pat.Email}
 	})
 }
