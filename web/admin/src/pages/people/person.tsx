@@ -1,0 +1,5 @@
+import { PageHeader } from "~/ui/page-header";
+
+export function Page() {
+  return <PageHeader title="Person" />;
+}
