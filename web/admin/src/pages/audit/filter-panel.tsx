@@ -1,4 +1,4 @@
-import { Button, Group, Indicator, Pill, Popover, Select, SimpleGrid, Stack, Text, TextInput, UnstyledButton } from "@mantine/core";
+import { Badge, Button, Group, Pill, Popover, Select, SimpleGrid, Stack, Text, TextInput, UnstyledButton } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { IconAdjustmentsHorizontal, IconClock, IconFilterOff } from "@tabler/icons-react";
 import { useState, type ReactNode } from "react";
@@ -100,9 +100,7 @@ function MoreFilters({ search, set, count }: { search: AuditSearch; set: (patch:
   return (
     <Popover position="bottom-start" shadow="md" trapFocus transitionProps={{ duration: 0 }} width={380}>
       <Popover.Target>
-        <Indicator disabled={count === 0} label={count} size={16} color="accent">
-          <Button variant="default" leftSection={<IconAdjustmentsHorizontal size={15} aria-hidden />} aria-haspopup="dialog">More filters</Button>
-        </Indicator>
+        <Button variant="default" leftSection={<IconAdjustmentsHorizontal size={15} aria-hidden />} rightSection={count > 0 && <Badge color="accent" circle>{count}</Badge>}>More filters</Button>
       </Popover.Target>
       <Popover.Dropdown aria-label="More filters" maw="calc(100vw - 24px)">
         <SimpleGrid cols={{ base: 1, xs: 2 }} spacing="sm">
