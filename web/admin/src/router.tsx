@@ -19,7 +19,7 @@ import { opsRoot, root, tenantRoot } from "./routes";
 const tree = root.addChildren([
   tenantRoot.addChildren([
     servers.servers, servers.serverNew, servers.server, tools.tools, tools.tool, credentials.credentials,
-    access.access, people.people, clients.clients, audit.audit, usage.usage, apiKeys.apiKeys, settings.settings,
+    access.access, people.people, people.person, clients.clients, audit.audit, usage.usage, apiKeys.apiKeys, settings.settings,
   ]),
   opsRoot.addChildren([ops.tenants, ops.tenant, ops.workers, ops.health, ops.operators, ops.mail]),
   overview.home,

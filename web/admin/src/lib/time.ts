@@ -24,3 +24,12 @@ export function duration(ms: number): string {
   if (ms < 60_000) return `${Number((ms / 1000).toFixed(ms < 10_000 ? 1 : 0))} s`;
   return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
 }
+
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const dayAndClock = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+/** For rows of a log: "14:03:22" today, "3 Mar, 14:03:22" before. */
+export function logTime(when: string, now = new Date()): string {
+  const at = new Date(when);
+  return at.toDateString() === now.toDateString() ? clock.format(at) : dayAndClock.format(at);
+}
