@@ -16,8 +16,6 @@ type Apps struct {
 	Clients   ClientStore
 	Keys      callers.Keys
 	Operators callers.Operators
-	// KeyLimit is how many keys in force a tenant may have.
-	KeyLimit func(tenants.Tenant) int
 }
 
 // ClientStore is what the API asks of oauth.Store.
@@ -34,7 +32,7 @@ type ClientStore interface {
 // GetMe says who calls.
 func (a *API) GetMe(ctx context.Context, _ GetMeRequestObject) (GetMeResponseObject, error) {
 	p := callerOf(ctx)
-	me := Me{Kind: p.Kind, Id: p.ID, Name: p.Name, Email: optional(p.Email), Permissions: permissionsOf(p.held())}
+	me := Me{Kind: p.Kind, Id: p.ID, Name: p.Name, Email: optional(p.Email), Permissions: permissionList(p.held())}
 	if p.Tenant.ID != "" {
 		me.Tenant = &TenantRef{Slug: p.Tenant.Slug, Name: p.Tenant.Name}
 	}
@@ -42,14 +40,6 @@ func (a *API) GetMe(ctx context.Context, _ GetMeRequestObject) (GetMeResponseObj
 		me.Roles = ptr(append([]string{}, p.Roles...))
 	}
 	return GetMe200JSONResponse(me), nil
-}
-
-func permissionsOf(held []tenants.Permission) []Permission {
-	out := make([]Permission, 0, len(held))
-	for _, p := range held {
-		out = append(out, Permission(p))
-	}
-	return out
 }
 
 // absent answers for an id that the store does not know as for one that may

@@ -12,7 +12,7 @@ import (
 
 func keyOf(k callers.Key) APIKey {
 	return APIKey{
-		Id: k.ID, Name: k.Name, Hint: k.Hint, Permissions: permissionsOf(k.Permissions), CreatedBy: k.CreatedBy, CreatedAt: k.CreatedAt.UTC(),
+		Id: k.ID, Name: k.Name, Hint: k.Hint, Permissions: permissionList(k.Permissions), CreatedBy: k.CreatedBy, CreatedAt: k.CreatedAt.UTC(),
 		ExpiresAt: optionalTime(k.ExpiresAt), LastUsedAt: optionalTime(k.LastUsedAt), RevokedAt: optionalTime(k.RevokedAt),
 	}
 }
@@ -70,8 +70,8 @@ func (a *API) CreateAPIKey(ctx context.Context, in CreateAPIKeyRequestObject) (C
 	if err != nil {
 		return nil, err
 	}
-	if a.Apps.KeyLimit != nil && live >= a.Apps.KeyLimit(t) {
-		return nil, fault.New(fault.Conflict, "There are %d API keys in force, and no more are allowed. Revoke one that is not used any more, or ask who runs the platform for a higher quota.", live)
+	if err := withinQuota("API keys", live, t.Quotas.APIKeys); err != nil {
+		return nil, err
 	}
 	k := a.newKeyFrom(ctx, in.Body.Name, in.Body.ExpiresInDays)
 	k.Permissions = asked

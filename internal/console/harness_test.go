@@ -166,7 +166,7 @@ func newWorld(t *testing.T, template string, bundle fs.FS) *world {
 	auth := &api.Authenticator{Sites: w.sites, Tenants: w.db, People: w.db, Tokens: w.verifier, Keys: w.db, Operators: w.db, Console: w.console, Log: log, Now: w.now}
 	a, err := api.New(api.Config{
 		Sites: w.sites, Tenants: w.db, Authenticate: auth.Authenticate, Changes: w.db, Sealer: sealer, Audit: recorder, Log: log, Now: w.now,
-		Rate: api.Rate{PerSecond: 100_000, Burst: 100_000}, Apps: api.Apps{Clients: w.db, Keys: w.db, Operators: w.db},
+		Rate: api.Rate{PerSecond: 100_000, Burst: 100_000}, Apps: api.Apps{Clients: w.db, Keys: w.db, Operators: w.db}, People: api.People{Store: w.db, EndSessions: w.signin.SignOutEverywhere},
 	})
 	check(t, err)
 	inner, outer := echo.New(), echo.New()

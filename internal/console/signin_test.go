@@ -1,7 +1,6 @@
 package console_test
 
 import (
-	"context"
 	"encoding/base64"
 	"net/http"
 	"net/url"
@@ -9,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"latchkey/internal/callers"
+	"latchkey/internal/fault"
 	"latchkey/internal/oauth"
 	"latchkey/internal/secret"
 	"latchkey/internal/tenants"
@@ -284,6 +282,74 @@ func TestRevokedGrantEndsTheConsolesSession(t *testing.T) {
 	}
 }
 
+// What a person may do is what their roles open at that moment.
+func TestNarrowedRoleNarrowsTheConsoleAtOnce(t *testing.T) {
+	w := newWorld(t, "", built())
+	b := w.browser(w.acme).enter("pat@acme.test")
+	grant := func(held ...tenants.Permission) {
+		t.Helper()
+		check(t, w.db.PutRole(t.Context(), w.acme.ID, tenants.Role{Name: "member", Permissions: held}))
+	}
+	const keys = "/api/v1/tenants/acme/api-keys"
+	make := func(permissions string) int {
+		t.Helper()
+		return b.send("POST", keys, strings.NewReader(`{"name":"x","permissions":["`+permissions+`"]}`), "Content-Type", "application/json", "Sec-Fetch-Site", "same-origin").StatusCode
+	}
+	if a := b.get(keys); a.StatusCode != http.StatusForbidden {
+		t.Errorf("without a right: %d", a.StatusCode)
+	}
+	grant(tenants.KeysWrite)
+	if a := b.get(keys); a.StatusCode != http.StatusOK {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+	if _, me := b.me(); len(me.Permissions) != 1 || me.Permissions[0] != "keys:write" || (*me.Roles)[0] != "member" {
+		t.Errorf("%+v", me)
+	}
+	if got := make("keys:read"); got != http.StatusCreated {
+		t.Errorf("%d", got)
+	}
+	if got := make("admin"); got != http.StatusForbidden {
+		t.Errorf("more than they hold: %d", got)
+	}
+	grant(tenants.KeysRead)
+	if got := make("keys:read"); got != http.StatusForbidden {
+		t.Errorf("narrowed: %d", got)
+	}
+}
+
+// A new password, or signing out everywhere, ends the console too.
+func TestSignOutEverywhereEndsTheConsole(t *testing.T) {
+	w := newWorld(t, "", built())
+	one, two := w.browser(w.acme).enter("pat@acme.test"), w.browser(w.acme).enter("pat@acme.test")
+	other := w.browser(w.globex).enter("pat@globex.test")
+	check(t, w.signin.SetPassword(t.Context(), w.acme.ID, w.pat.ID, password))
+	for _, b := range []*browser{one, two} {
+		if status, _ := b.me(); status != http.StatusUnauthorized {
+			t.Errorf("%d", status)
+		}
+	}
+	if status, _ := other.me(); status != http.StatusOK {
+		t.Errorf("the other tenant's: %d", status)
+	}
+	gs, err := w.db.ListGrants(t.Context(), w.acme.ID, oauth.GrantFilter{Status: oauth.GrantActive}, callers.Position{}, 10, w.now())
+	if err != nil || len(gs) != 0 {
+		t.Errorf("%+v, %v", gs, err)
+	}
+}
+
+func TestKeysOfATenantAreBounded(t *testing.T) {
+	w := newWorld(t, "", built())
+	_, s := w.key(w.acme, tenants.Admin)
+	limit := 2
+	_, err := w.db.UpdateTenant(t.Context(), w.acme.ID, tenants.TenantChange{Quotas: tenants.QuotaChange{APIKeys: &limit}})
+	check(t, err)
+	body := map[string]any{"name": "x", "permissions": []string{"keys:read"}}
+	if a := w.call("POST", "/tenants/acme/api-keys", s.Reveal(), body); a.StatusCode != http.StatusCreated {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+	w.refused(w.call("POST", "/tenants/acme/api-keys", s.Reveal(), body), 409, fault.Conflict)
+}
+
 func TestConsoleSessionRunsOut(t *testing.T) {
 	w := newWorld(t, "", built())
 	b := w.browser(w.acme).enter("pat@acme.test")
@@ -341,10 +407,9 @@ func TestMadeUpBearersRefused(t *testing.T) {
 // suspend is what an operator does.
 func suspend(w *world, t tenants.Tenant) {
 	w.Helper()
-	check(w.T, w.db.AcrossTenants(w.Context(), "test", func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `UPDATE tenants SET suspended_at = now() WHERE id = $1`, t.ID)
-		return err
-	}))
+	yes := true
+	_, err := w.db.UpdateTenant(w.Context(), t.ID, tenants.TenantChange{Suspended: &yes})
+	check(w.T, err)
 }
 
 // opsKey makes a key of operators.

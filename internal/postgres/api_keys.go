@@ -43,10 +43,8 @@ func (db *DB) APIKeyByHash(ctx context.Context, h callers.Hash) (t tenants.Tenan
 	defer fault.Wrap(&err, "postgres.APIKeyByHash")
 	err = db.AcrossTenants(ctx, "find whose API key it is", func(ctx context.Context, tx pgx.Tx) error {
 		var row callerKeyRow
-		err := tx.QueryRow(ctx, `
-			SELECT t.id, t.slug, t.name, t.created_at, t.suspended_at IS NOT NULL, `+keyColumns+`
-			FROM api_keys k JOIN tenants t ON t.id = k.tenant_id WHERE k.hash = $1`, h[:]).
-			Scan(append([]any{&t.ID, &t.Slug, &t.Name, &t.CreatedAt, &t.Suspended}, row.fields()...)...)
+		t, err = one(ctx, tx, func(r pgx.CollectableRow) (tenants.Tenant, error) { return scanTenant(appended{r, row.fields()}) }, `
+			SELECT `+tenantColumns+`, `+keyColumns+` FROM api_keys k JOIN tenants t ON t.id = k.tenant_id WHERE k.hash = $1`, h[:])
 		k = row.key()
 		return err
 	})

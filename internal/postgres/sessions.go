@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"latchkey/internal/fault"
+	"latchkey/internal/oauth"
 	"latchkey/internal/signin"
 	"latchkey/internal/tenants"
 )
@@ -75,6 +76,11 @@ func (db *DB) DeleteSessionsOf(ctx context.Context, t tenants.ID, user tenants.U
 // endSessions signs a person out in the transaction that gives them another
 // password, or on their own account.
 func endSessions(ctx context.Context, tx pgx.Tx, user tenants.UserID) error {
-	_, err := tx.Exec(ctx, `DELETE FROM browser_sessions WHERE user_id = $1`, user)
-	return err
+	var b pgx.Batch
+	b.Queue(`DELETE FROM browser_sessions WHERE user_id = $1`, user)
+	b.Queue(`DELETE FROM console_sessions WHERE user_id = $1`, user)
+	b.Queue(`
+		UPDATE oauth_grants SET revoked_at = now(), revoked_reason = 'signed out everywhere'
+		WHERE user_id = $1 AND client_id = $2 AND revoked_at IS NULL`, user, oauth.ConsoleClient)
+	return tx.SendBatch(ctx, &b).Close()
 }
