@@ -45,6 +45,9 @@ var (
 	buildVersion = prometheus.NewDesc("latchkey_build_info", "1, with the version of this edge.", []string{"version"}, nil)
 )
 
+// defaultPool is where servers run that name no other.
+const defaultPool = "default"
+
 // gauges reads what is so at the moment of the asking.
 type gauges struct{ pl *platform }
 
@@ -64,7 +67,7 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 		gauge(usageLag, time.Since(time.Unix(upto, 0)).Seconds())
 	}
 	type pool struct{ workers, slots, busy int }
-	pools := map[string]pool{}
+	pools := map[string]pool{defaultPool: {}} // there also when nobody is
 	for _, w := range g.pl.edge.Workers() {
 		p := pools[w.Pool]
 		pools[w.Pool] = pool{p.workers + 1, p.slots + w.Slots, p.busy + w.Busy}

@@ -153,15 +153,15 @@ func storeChecks(ctx context.Context, db *postgres.DB) []check {
 	var h postgres.Health
 	var err error
 	var skew time.Duration
-	first := checked("store", fmt.Sprintf("Postgres %d or newer", minPostgres), func() (string, string) {
+	first := checked("store", fmt.Sprintf("Postgres %d or newer", embedded.MinPostgres), func() (string, string) {
 		asked := time.Now()
 		h, err = db.Health(ctx)
 		skew = h.Clock.Sub(asked.Add(time.Since(asked) / 2))
 		switch {
 		case err != nil:
 			return why(err), "Start Postgres, or check DATABASE_URL and the network."
-		case h.Major < minPostgres:
-			return "Postgres " + h.Version, fmt.Sprintf("Upgrade to Postgres %d or newer.", minPostgres)
+		case h.Major < embedded.MinPostgres:
+			return "Postgres " + h.Version, fmt.Sprintf("Upgrade to Postgres %d or newer.", embedded.MinPostgres)
 		}
 		return "Postgres " + h.Version, ""
 	})
@@ -213,8 +213,6 @@ func storeChecks(ctx context.Context, db *postgres.DB) []check {
 			return found, ""
 		}))
 }
-
-const minPostgres = 15
 
 func diskCheck(name, dir string) check {
 	return checked(name, "1 GB free", func() (string, string) {
