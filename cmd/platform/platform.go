@@ -12,10 +12,12 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"latchkey/internal/audit"
 	"latchkey/internal/authn"
@@ -44,10 +46,15 @@ type platform struct {
 	oauth  *oauth.Server
 	audit  *audit.Writer
 	edge   *natsrt.Edge
+	conn   *nats.Conn
+	tails  *audit.Tails
 	keys   []vault.Key
 	server *http.Server
 	post   post
 	work   *operations.Runner
+
+	usageUpto atomic.Int64 // Unix seconds up to when calls were added up
+	stateDir  string       // of `platform dev`
 
 	closers []func()
 }
@@ -63,11 +70,13 @@ type parts struct {
 	dev   bool       // allows client documents from loopback
 	// mailbox is the folder for letters where no mail server is set; empty: none.
 	mailbox string
+	// stateDir is the folder of `platform dev`.
+	stateDir string
 }
 
 // newPlatform wires an edge. Nothing is served yet.
 func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, err error) {
-	pl := &platform{log: log, sites: p.sites, db: p.db, vault: p.vault}
+	pl := &platform{log: log, sites: p.sites, db: p.db, vault: p.vault, conn: p.conn, stateDir: p.stateDir}
 	defer func() {
 		if err != nil {
 			pl.close()
@@ -102,6 +111,8 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 	}
 	pl.audit = audit.NewWriter(p.db, log)
 	pl.closers = append(pl.closers, pl.audit.Close)
+	pl.tails = audit.NewTails(p.db, log)
+	pl.closers = append(pl.closers, pl.tails.Close)
 	pl.edge, err = natsrt.NewEdge(natsrt.EdgeConfig{Conn: p.conn, Sys: p.sys, Opening: pl.opening, Log: log})
 	if err != nil {
 		return nil, err
@@ -120,6 +131,11 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	pl.server.RegisterOnShutdown(pl.tails.Close) // else their readers keep it waiting
+	if err := prometheus.Register(gauges{pl}); err != nil {
+		return nil, err
+	}
+	pl.closers = append(pl.closers, func() { prometheus.Unregister(gauges{pl}) })
 	return pl, nil
 }
 
@@ -195,6 +211,7 @@ func (pl *platform) run(ctx context.Context, ln net.Listener) error {
 	working.Go(func() { pl.work.Run(listening) })
 	go pl.cached.Run(listening)
 	go pl.housekeeping(listening)
+	go pl.addUpUsage(listening)
 	served := make(chan error, 1)
 	go func() { served <- pl.server.Serve(ln) }()
 	select {
