@@ -2,7 +2,7 @@
 # take longer (vaultd alone is built for about 3 minutes) and say why.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev dev-reset build test check bench need prepare
+.PHONY: help dev dev-reset build web web-check test check bench need prepare
 
 # Packages tested at the same time. Each may have a Postgres and a Vault of its
 # own, so more than four gain little and cost memory.
@@ -17,10 +17,30 @@ dev: build ## Run the whole platform on this machine, with a seeded demo
 dev-reset: build ## Stop what `make dev` left behind and remove its data (.dev/)
 	@./bin/platform dev --reset
 
-build: ## Build bin/platform and bin/worker
+build: web ## Build bin/platform and bin/worker
 	go build -o bin/ ./cmd/platform ./cmd/worker
 
-test: need prepare ## Run every test, as CI does
+# The console is part of the binary. It is built when something it is made of is
+# newer than what was built last.
+WEB = web/admin
+WEB_SOURCES = $(shell find $(WEB)/src $(WEB)/public $(WEB)/scripts -type f ! -name schema.d.ts ! -name '*.test.*' 2>/dev/null) \
+	$(addprefix $(WEB)/,index.html package.json package-lock.json vite.config.ts tsconfig.json) internal/api/openapi.yaml
+
+web: $(WEB)/dist/index.html ## Build the admin console into web/admin/dist
+	@:
+
+$(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json $(WEB_SOURCES)
+	cd $(WEB) && npm run --silent build
+
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
+	@command -v npm >/dev/null || { echo 'The console needs Node 20.19 or newer with npm: install it (https://nodejs.org, or `apt-get install nodejs npm`), then run make again.' >&2; exit 1; }
+	cd $(WEB) && npm ci --no-audit --no-fund
+	@touch $@
+
+web-check: $(WEB)/node_modules/.package-lock.json ## Lint, type-check and test the console
+	cd $(WEB) && npm run --silent lint && npm run --silent typecheck && npm run --silent test
+
+test: need prepare web web-check ## Run every test, as CI does
 	go vet ./...
 	go test -race -p $(P) -timeout 20m ./...
 

@@ -73,6 +73,8 @@ export default defineConfig({
   server: { host: "127.0.0.1", proxy: { "/api": platform, "/t": platform, "/ops": platform } },
   test: {
     environment: "happy-dom",
+    // A page is drawn whole; on a machine that compiles Go beside it that takes its time.
+    testTimeout: 30_000,
     setupFiles: ["src/testing/setup.ts"],
     restoreMocks: true,
     css: false,

@@ -1,4 +1,4 @@
-import { createRouter } from "@tanstack/react-router";
+import { createRouter, type RouterHistory } from "@tanstack/react-router";
 import { boot } from "./boot";
 import * as access from "./pages/access/routes";
 import * as apiKeys from "./pages/api-keys/routes";
@@ -25,8 +25,9 @@ const tree = root.addChildren([
   overview.home,
 ]);
 
-export const router = createRouter({
+export const makeRouter = (history?: RouterHistory) => createRouter({
   routeTree: tree,
+  history,
   basepath: boot.console || "/",
   // Inside the frame: a page that fails leaves the way to the others.
   defaultErrorComponent: PageError,
@@ -35,6 +36,8 @@ export const router = createRouter({
   scrollRestoration: true,
   defaultStructuralSharing: true,
 });
+
+export const router = makeRouter();
 
 declare module "@tanstack/react-router" {
   interface Register {

@@ -101,7 +101,7 @@ export const resolver: CSSVariablesResolver = () => ({
   },
   dark: {
     "--mantine-primary-color-contrast": "#0f1526",
-    "--mantine-color-body": dark[8],
+    "--mantine-color-body": dark[7],
     "--mantine-color-text": dark[0],
     "--mantine-color-dimmed": dark[2],
     "--mantine-color-placeholder": "#8b95a4",

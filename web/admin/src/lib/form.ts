@@ -26,5 +26,5 @@ export const slugRule = "2 to 40 small letters, digits and dashes, beginning wit
 
 /** A slug from a title, as a suggestion. */
 export function slugFrom(title: string): string {
-  return title.normalize("NFKD").toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^[^a-z]+/, "").slice(0, 40).replace(/-+$/, "");
+  return title.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^[^a-z]+/, "").slice(0, 40).replace(/-+$/, "");
 }

@@ -22,6 +22,8 @@ interface Props {
   /** A header was asked for its menu; `from` is where to put it. */
   onMenu: (place: Place, from: DOMRect) => void;
   readOnly: boolean;
+  /** A bar stands below and needs its room. */
+  below: boolean;
 }
 
 interface Window {
@@ -39,7 +41,7 @@ const overscan = 4;
  * focus and names the active cell; one handler each for keys, clicks and drags serves all
  * cells, so that a cell is two elements and nothing else.
  */
-export function AccessGrid({ model, rows, selection, onSelect, onToggle, onUndo, onRedo, onMenu, readOnly }: Props) {
+export function AccessGrid({ model, rows, selection, onSelect, onToggle, onUndo, onRedo, onMenu, readOnly, below }: Props) {
   const id = useId();
   const box = useRef<HTMLDivElement>(null);
   const dragging = useRef<Place | undefined>(undefined);
@@ -157,7 +159,7 @@ export function AccessGrid({ model, rows, selection, onSelect, onToggle, onUndo,
 
   return (
     <div
-      ref={box} className={classes.grid} role="grid" tabIndex={0} aria-label="Which role opens which scope" aria-multiselectable aria-readonly={readOnly}
+      ref={box} className={classes.grid} data-below={below || undefined} role="grid" tabIndex={0} aria-label="Which role opens which scope" aria-multiselectable aria-readonly={readOnly}
       aria-rowcount={rows.rows.length + 1} aria-colcount={cols + 1} aria-activedescendant={`${id}-${active.row}-${active.col}`}
       onKeyDown={onKeyDown} onPointerDown={onPointerDown} onPointerOver={onPointerOver} onClick={onClick} onScroll={look}
     >

@@ -116,7 +116,7 @@ function Workbench({ model, access, role, setRole }: WorkbenchProps) {
         <EmptyState title="No scope matches" action={<Button variant="default" onClick={() => setFilter({})}>Clear filters</Button>}>Pending changes stay as they are.</EmptyState>
       ) : (
         <AccessGrid
-          model={model} rows={rows} selection={clamped} onSelect={setSelection} readOnly={readOnly}
+          below={model.pending > 0} model={model} rows={rows} selection={clamped} onSelect={setSelection} readOnly={readOnly}
           onToggle={access.toggle} onUndo={access.undo} onRedo={access.redo} onMenu={(place, from) => setMenu({ place, from })}
         />
       )}

@@ -1,0 +1,84 @@
+import { screen } from "@testing-library/react";
+import { expect, test } from "vitest";
+import type { Schemas } from "~/api/client";
+import { platform, type Answers } from "~/testing/platform";
+import { accessible, dana, open } from "~/testing/render";
+import { attention } from "./attention";
+import { setup } from "./setup";
+
+const now = Date.parse("2026-03-01T12:00:00Z");
+const server = (slug: string, more: Partial<Schemas["Server"]> = {}): Schemas["Server"] => ({
+  id: slug, slug, kind: "sql", title: slug, description: "", pool: "default", status: "published", mcp_url: `https://acme.test/mcp/${slug}`, active_revision: 3, latest_revision: 3, updated_at: "2026-02-01T00:00:00Z", secrets_set: [], ...more,
+});
+const key = (name: string, expires_at: string, more: Partial<Schemas["APIKey"]> = {}): Schemas["APIKey"] => ({ id: name, name, hint: "", permissions: [], created_by: "dana", created_at: "2026-01-01T00:00:00Z", expires_at, ...more });
+const member = (email: string, roles: string[], disabled = false): Schemas["Member"] => ({ id: email, email, name: "", roles, disabled, has_password: true, created_at: "2026-01-01T00:00:00Z" });
+const titles = (known: Parameters<typeof attention>[0]) => attention(known, now).map((i) => i.title);
+
+test("drafts and staged revisions wait for somebody", () => {
+  expect(titles({ servers: [server("a"), server("b", { status: "draft" }), server("c", { latest_revision: 4 })] })).toEqual(["b is a draft", "c has a staged revision"]);
+});
+
+test("a connection that failed after it last worked is urgent, one that recovered is not there", () => {
+  const c = { kind: "sql", connection: {}, secrets_set: [] };
+  const items = attention({
+    servers: [server("z", { status: "draft" })],
+    connections: [
+      { ...c, server: "a", last_failed_at: "2026-03-01T11:00:00Z", last_issued_at: "2026-03-01T10:00:00Z", last_failure: "no answer" },
+      { ...c, server: "b", last_failed_at: "2026-03-01T10:00:00Z", last_issued_at: "2026-03-01T11:00:00Z" },
+    ],
+  }, now);
+  expect(items.map((i) => [i.title, i.grave])).toEqual([["a cannot get credentials", true], ["z is a draft", false]]);
+});
+
+test("keys are named two weeks before they expire, and not after, nor when they are revoked", () => {
+  expect(titles({ keys: [key("soon", "2026-03-06T00:00:00Z"), key("later", "2026-06-01T00:00:00Z"), key("past", "2026-02-01T00:00:00Z"), key("revoked", "2026-03-02T00:00:00Z", { revoked_at: "2026-02-01T00:00:00Z" })] })).toEqual(["The API key soon expires in 4 days"]);
+  expect(attention({ keys: [key("now", "2026-03-02T00:00:00Z")] }, now)[0]).toMatchObject({ title: "The API key now expires within a day", grave: true });
+});
+
+test("people without a role are counted, but for those who are disabled", () => {
+  expect(titles({ members: [member("a@x.test", []), member("b@x.test", ["r"]), member("c@x.test", [], true)] })).toEqual(["1 person has no role"]);
+});
+
+test("what may not be read raises nothing", () => {
+  expect(attention({}, now)).toEqual([]);
+  expect(titles({ denied: { count: 0, more: false } })).toEqual([]);
+  expect(titles({ denied: { count: 100, more: true } })).toEqual(["More than 100 calls were refused within a day"]);
+});
+
+test("set-up goes step by step, and what is unknown is not claimed to be missing", () => {
+  const done = (p: Parameters<typeof setup>[0]) => setup(p).map((s) => s.done);
+  expect(done({ servers: [], roles: [], members: 1, clients: 0, calls: 0 })).toEqual([false, false, false, false, false]);
+  expect(done({ servers: [{ status: "draft" }], roles: [{ scopes: [{ server: "a", scope: "b" }], members: 0 }], members: 2, clients: 1, calls: 1 })).toEqual([false, true, true, true, true]);
+  expect(done({})).toEqual([true, true, true, true, true]);
+});
+
+const page = <T,>(...data: T[]) => ({ data, has_more: false });
+const answers: Answers = {
+  "GET /me": () => dana,
+  "GET /tenants/{tenant}/servers": () => page(server("orders"), server("stock", { status: "draft", active_revision: undefined })),
+  "GET /tenants/{tenant}/connections": () => page(),
+  "GET /tenants/{tenant}/scopes": () => page(),
+  "GET /tenants/{tenant}/roles": () => page({ name: "admin", description: "", scopes: [{ server: "orders", scope: "orders:read" }], permissions: ["admin" as const], members: 1 }),
+  "GET /tenants/{tenant}/members": () => page(member("dana@acme.test", ["admin"])),
+  "GET /tenants/{tenant}/api-keys": () => page(),
+  "GET /tenants/{tenant}/clients": () => page(),
+  "GET /tenants/{tenant}/audit/events": ({ query }) => (query.get("outcome") ? page() : page({ id: "au1", at: "2026-03-01T11:00:00Z", call_id: "ca1", phase: "outcome" as const, method: "tools/call", tool: "search_orders", server: "orders", member: "dana@acme.test", outcome: "done" as const, decision: "allowed" as const, latency_ms: 12 })),
+  "GET /tenants/{tenant}/usage": () => ({ range: "24h", since: "2026-03-01T00:00:00Z", until: "2026-03-02T00:00:00Z", step_s: 3600, totals: { calls: 0, done: 0, failed: 0, refused: 0, unknown: 0 }, series: [], groups: [] }),
+};
+
+test("a new tenant sees the way, what waits, and how to connect", async () => {
+  platform(answers);
+  open("/");
+  expect(await screen.findByText("stock is a draft")).toBeTruthy();
+  expect(await screen.findByText("https://acme.test/mcp/orders")).toBeTruthy();
+  expect(await screen.findByText("search_orders")).toBeTruthy();
+  expect(document.title).toBe("Overview · Acme · Latchkey");
+  await accessible();
+});
+
+test("who may read little sees a page without the rest, and nothing is asked that would be refused", async () => {
+  const seen = platform({ ...answers, "GET /me": () => ({ ...dana, permissions: ["tenant:read"] }) });
+  open("/");
+  expect(await screen.findByText("Nothing does")).toBeTruthy();
+  expect(seen.map((s) => s.path.replace(/.*v1/, ""))).toEqual(["/me"]);
+});

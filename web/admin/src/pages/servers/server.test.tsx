@@ -1,0 +1,111 @@
+import { screen, waitFor, within } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { expect, test } from "vitest";
+import { platform, problem, Reply, type Answers } from "~/testing/platform";
+import { accessible, dana, open } from "~/testing/render";
+import { diff, page, revision, server, summary } from "./servers.fixture";
+
+const answers: Answers = {
+  "GET /me": () => dana,
+  "GET /tenants/{tenant}/servers": () => page(server("orders"), server("stock", { status: "draft", active_revision: undefined })),
+  "GET /tenants/{tenant}/servers/{server}": () => new Reply(server("orders"), { etag: '"s1"' }),
+  "GET /tenants/{tenant}/servers/{server}/revisions": () => page(summary(4), summary(3), summary(2)),
+  "GET /tenants/{tenant}/servers/{server}/revisions/{revision}": ({ params }) => revision(Number(params.revision)),
+  "GET /tenants/{tenant}/servers/{server}/revisions/{revision}/diff": () => diff,
+};
+
+test("the list says what is served, staged and drafted, and is accessible", async () => {
+  platform(answers);
+  open("/servers");
+  expect(await screen.findByRole("link", { name: "orders" })).toBeTruthy();
+  expect(screen.getByText("Revision 4 staged")).toBeTruthy();
+  expect(screen.getByText("2 servers")).toBeTruthy();
+  expect(screen.getAllByRole("button", { name: /Copy the MCP URL/ })).toHaveLength(1);
+  await accessible();
+});
+
+test("a list that does not load says so and is tried again", async () => {
+  let broken = true;
+  platform({ ...answers, "GET /tenants/{tenant}/servers": () => (broken ? problem(503, "platform_store_unavailable", "Wait a moment.") : page(server("orders"))) });
+  open("/servers");
+  expect(await screen.findByText("Wait a moment.")).toBeTruthy();
+  broken = false;
+  await userEvent.click(screen.getByRole("button", { name: "Try again" }));
+  expect(await screen.findByRole("link", { name: "orders" })).toBeTruthy();
+});
+
+test("no revision is published before its difference was seen", async () => {
+  const seen = platform({ ...answers, "POST /tenants/{tenant}/servers/{server}/revisions/{revision}/publish": () => revision(4, { active: true }) });
+  open("/servers/orders?tab=revisions&revision=4");
+  await userEvent.click(await screen.findByRole("button", { name: "Publish 4" }));
+  const dialog = await screen.findByRole("dialog", { name: "Publish revision 4" });
+  expect(await within(dialog).findByText("search_orders")).toBeTruthy();
+  expect(within(dialog).getByText(/instead of revision 3/)).toBeTruthy();
+  await userEvent.click(within(dialog).getByRole("button", { name: "Publish" }));
+  await waitFor(() => expect(seen.some((s) => s.path.endsWith("/revisions/4/publish"))).toBe(true));
+  expect(seen.find((s) => s.path.endsWith("/diff"))!.query.get("from")).toBe("3");
+});
+
+test("an older revision is a way back", async () => {
+  platform(answers);
+  open("/servers/orders?tab=revisions&revision=2");
+  expect(await screen.findByRole("button", { name: "Roll back to 2" })).toBeTruthy();
+});
+
+test("a deletion is typed, tagged, followed to its end, and leads back to the list", async () => {
+  let asked = 0;
+  const operation = (state: "running" | "done") => ({ id: "op000000000000000001", kind: "delete_server" as const, target: "orders", state, created_at: "2026-02-01T00:00:00Z", created_by: "dana" });
+  const seen = platform({
+    ...answers,
+    "DELETE /tenants/{tenant}/servers/{server}": ({ query }) => (query.get("dry_run") === "true" ? { dry_run: true, effects: [{ what: "revisions", count: 4 }] } : new Reply(operation("running"), { status: 202 })),
+    "GET /tenants/{tenant}/operations/{operation}": () => operation(++asked > 1 ? "done" : "running"),
+  });
+  const { router } = open("/servers/orders");
+  await userEvent.click(await screen.findByRole("button", { name: "Delete the server" }));
+  const dialog = await screen.findByRole("dialog", { name: "Delete the server orders" });
+  await within(dialog).findByText("revisions", { exact: false });
+  await userEvent.type(within(dialog).getByRole("textbox"), "orders");
+  await userEvent.click(within(dialog).getByRole("button", { name: "Delete the server" }));
+  expect(await screen.findByRole("dialog", { name: "Deleting orders" })).toBeTruthy();
+  await waitFor(() => expect(router.state.location.pathname).toBe("/servers"), { timeout: 5000 });
+  const sent = seen.findLast((s) => s.method === "DELETE")!;
+  expect(sent.headers.get("If-Match")).toBe('"s1"');
+});
+
+test("trying a tool says what is missing before it calls, then shows the answer", async () => {
+  const seen = platform({
+    ...answers,
+    "POST /tenants/{tenant}/servers/{server}/revisions/{revision}/try": () => ({ call_id: "ca1", is_error: false, text: "one order", structured: { rows: 1 }, latency_ms: 12, worker: "w1" }),
+  });
+  open("/servers/orders?tab=try");
+  await userEvent.click(await screen.findByRole("button", { name: "Call search_orders" }));
+  expect(await screen.findByText("The tool needs it")).toBeTruthy();
+  expect(seen.some((s) => s.path.endsWith("/try"))).toBe(false);
+  await userEvent.type(screen.getByRole("textbox", { name: /query/ }), "Miller");
+  await userEvent.type(screen.getByRole("textbox", { name: /limit/ }), "5");
+  await userEvent.click(screen.getByRole("button", { name: "Call search_orders" }));
+  expect(await screen.findByText(/"rows": 1/)).toBeTruthy();
+  expect(seen.at(-1)!.body).toEqual({ tool: "search_orders", arguments: { query: "Miller", limit: 5 } });
+  await accessible();
+});
+
+test("what is wrong with a connection stands beside its field", async () => {
+  platform({
+    ...answers,
+    "GET /tenants/{tenant}/servers/{server}/connection": () => new Reply({ server: "orders", kind: "sql", secrets_set: ["admin.password"], connection: { host: "db", port: 5432, database: "shop", sslmode: "require", admin: { username: "vault" }, groups: { read: ["reader"] } } }, { etag: '"c1"' }),
+    "PUT /tenants/{tenant}/servers/{server}/connection": () => problem(422, "upstream_unavailable", "Vault could not log in.", { errors: [{ pointer: "/connection/admin/password", detail: "the database refuses it" }] }),
+  });
+  open("/servers/orders?tab=connection");
+  await userEvent.click(await screen.findByRole("button", { name: "Change the connection" }));
+  await userEvent.type(await screen.findByLabelText("Password"), "wrong");
+  await userEvent.click(screen.getByRole("button", { name: "Try and save" }));
+  expect(await screen.findByText("The database refuses it.")).toBeTruthy();
+  expect(screen.getByText("Vault could not log in.")).toBeTruthy();
+  await accessible();
+});
+
+test("a server that is not there is no error", async () => {
+  platform({ ...answers, "GET /tenants/{tenant}/servers/{server}": () => problem(404, "not_found", "No.") });
+  open("/servers/gone");
+  expect(await screen.findByText("There is no such server")).toBeTruthy();
+});
