@@ -1,13 +1,12 @@
 import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
-import { z } from "zod";
-import { filters } from "~/lib/filters";
+import { filters, search } from "~/lib/filters";
 import { tenantRoot } from "~/routes";
 
 export const clients = createRoute({
   getParentRoute: () => tenantRoot,
   path: "/clients",
   staticData: { permission: "clients:read", what: "clients" },
-  validateSearch: z.object({
+  validateSearch: search({
     tab: filters.choice(["grants"]),
     q: filters.text,
     authorized: filters.choice(["yes", "no"]),

@@ -1,13 +1,12 @@
 import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
-import { z } from "zod";
-import { filters } from "~/lib/filters";
+import { filters, search } from "~/lib/filters";
 import { tenantRoot } from "~/routes";
 
 export const usage = createRoute({
   getParentRoute: () => tenantRoot,
   path: "/usage",
   staticData: { permission: "usage:read", what: "usage" },
-  validateSearch: z.object({
+  validateSearch: search({
     range: filters.choice(["1h", "24h", "7d", "30d"]),
     by: filters.choice(["server", "tool", "member", "client"]),
     server: filters.text,
