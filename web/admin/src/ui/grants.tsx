@@ -1,4 +1,4 @@
-import { Badge, Button, Group, Text, TextInput } from "@mantine/core";
+import { Badge, Button, Group, Text, TextInput, VisuallyHidden } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import type { DataTableColumn } from "mantine-datatable";
 import { useState } from "react";
@@ -19,7 +19,7 @@ export const grantOptions = [{ value: "active", label: "In force" }, { value: "e
 export function grantColumns({ person, onRevoke, audit }: { person: boolean; onRevoke?: (grant: Grant) => void; audit: boolean }): DataTableColumn<Grant>[] {
   const columns: DataTableColumn<Grant>[] = [
     {
-      accessor: "client_name", title: "App", width: 190,
+      accessor: "client_name", title: "App", width: 180,
       render: (g) => (
         <>
           <TextLink to="/clients" search={{ client: g.client }} fw={520} size="sm">{g.client_name}</TextLink>
@@ -27,9 +27,9 @@ export function grantColumns({ person, onRevoke, audit }: { person: boolean; onR
         </>
       ),
     },
-    { accessor: "server", title: "May use", width: 230, render: (g) => <><Text size="sm">{g.server ?? "this console"}</Text>{g.server && <Text size="xs" c="dimmed" className="mono">{g.scopes.join("  ") || "nothing"}</Text>}</> },
+    { accessor: "server", title: "May use", width: 190, render: (g) => <><Text size="sm">{g.server ?? "this console"}</Text>{g.server && <Text size="xs" c="dimmed" className="mono">{g.scopes.join("  ") || "nothing"}</Text>}</> },
     {
-      accessor: "status", title: "Status", width: 150,
+      accessor: "status", title: "Status", width: 130,
       render: (g) => (
         <>
           <GrantMark status={g.status} />
@@ -37,10 +37,10 @@ export function grantColumns({ person, onRevoke, audit }: { person: boolean; onR
         </>
       ),
     },
-    { accessor: "created_at", title: "Given", width: 120, render: (g) => <RelativeTime at={g.created_at} /> },
+    { accessor: "created_at", title: "Given", width: 100, render: (g) => <RelativeTime at={g.created_at} /> },
     { accessor: "used_at", title: "Last used", width: 120, render: (g) => <RelativeTime at={g.used_at} /> },
     {
-      accessor: "actions", title: "", width: 150, textAlign: "right",
+      accessor: "actions", title: <VisuallyHidden>Actions</VisuallyHidden>, width: 140, textAlign: "right",
       render: (g) => (
         <Group gap={10} justify="flex-end" wrap="nowrap">
           {audit && <TextLink to="/audit" search={{ grant: g.id }} size="sm" aria-label={`Calls of ${g.client_name} for ${g.member}`}>Calls</TextLink>}
@@ -49,7 +49,7 @@ export function grantColumns({ person, onRevoke, audit }: { person: boolean; onR
       ),
     },
   ];
-  if (person) columns.unshift({ accessor: "member", title: "Person", width: 190, render: (g) => <TextLink to="/people/$member" params={{ member: g.member }} size="sm">{g.member}</TextLink> });
+  if (person) columns.unshift({ accessor: "member", title: "Person", width: 170, render: (g) => <TextLink to="/people/$member" params={{ member: g.member }} size="sm">{g.member}</TextLink> });
   return columns;
 }
 
