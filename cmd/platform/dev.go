@@ -126,7 +126,7 @@ func dev(ctx context.Context, o devOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	pl, err := newPlatform(ctx, parts{sites: sites, db: db, vault: client, conn: conn, sys: sys, dev: true, mailbox: state.Path("mail")}, log)
+	pl, err := newPlatform(ctx, parts{sites: sites, db: db, vault: client, conn: conn, sys: sys, dev: true, mailbox: state.Path("mail"), stateDir: state.Dir()}, log)
 	if err != nil {
 		return err
 	}
@@ -290,6 +290,9 @@ func seed(ctx context.Context, pg *embedded.Postgres, pl *platform, client *vaul
 				return nil, err
 			}
 		}
+	}
+	if err := seedAccess(ctx, pl, s); err != nil {
+		return nil, err
 	}
 	return users, s.save()
 }

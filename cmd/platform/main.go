@@ -32,6 +32,14 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	root := rootCommand()
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "platform:", explain(err))
+		os.Exit(exitCode(err))
+	}
+}
+
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "platform",
 		Short: "Latchkey: a multi-tenant hosted MCP platform",
@@ -44,11 +52,9 @@ func main() {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
-	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), vaultCommand(), applyCommand(), exportCommand(), keysCommand())
-	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "platform:", explain(err))
-		os.Exit(exitCode(err))
-	}
+	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), vaultCommand(), applyCommand(), exportCommand(), keysCommand(), operatorsCommand(),
+		doctorCommand(), auditCommand(), dashboardsCommand())
+	return root
 }
 
 // operation is how fault.Wrap names what was done, such as

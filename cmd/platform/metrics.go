@@ -4,20 +4,104 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"latchkey/internal/api"
 	"latchkey/internal/mcpgateway"
 )
 
+// The names of all metrics are here, and in what internal/dashboards exports.
 // Tenant, user and session are no labels: there are too many of them.
-var callSeconds = promauto.NewHistogramVec(prometheus.HistogramOpts{
-	Name:    "latchkey_call_duration_seconds",
-	Help:    "Time from a call's typed message to its recorded outcome, in seconds.",
-	Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
-}, []string{"method", "outcome", "category"})
+var (
+	buckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+
+	callSeconds = promauto.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "latchkey_call_duration_seconds", Buckets: buckets,
+		Help: "Time from a call's typed message to its recorded outcome, in seconds.",
+	}, []string{"method", "outcome", "category"})
+	apiSeconds = promauto.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "latchkey_api_request_duration_seconds", Buckets: buckets,
+		Help: "Time that the platform API took to answer, by operation and HTTP status; streams not included.",
+	}, []string{"operation", "status"})
+	rollUpSeconds = promauto.NewHistogram(prometheus.HistogramOpts{
+		Name: "latchkey_usage_rollup_duration_seconds", Buckets: buckets,
+		Help: "Time that adding calls up took, once a minute.",
+	})
+	rollUpFailures = promauto.NewCounter(prometheus.CounterOpts{
+		Name: "latchkey_usage_rollup_failures_total",
+		Help: "How often calls could not be added up.",
+	})
+	tailsOpen    = prometheus.NewDesc("latchkey_audit_tails", "Readers that follow records on this edge.", nil, nil)
+	usageLag     = prometheus.NewDesc("latchkey_usage_lag_seconds", "Age of the newest calls that are not added up yet; up to 17 minutes is normal.", nil, nil)
+	workersSeen  = prometheus.NewDesc("latchkey_workers", "Worker processes that this edge hears, by pool.", []string{"pool"}, nil)
+	workerSlots  = prometheus.NewDesc("latchkey_worker_slots", "Calls that those can run at once, by pool.", []string{"pool"}, nil)
+	workersBusy  = prometheus.NewDesc("latchkey_worker_slots_busy", "Calls that those run, by pool.", []string{"pool"}, nil)
+	buildVersion = prometheus.NewDesc("latchkey_build_info", "1, with the version of this edge.", []string{"version"}, nil)
+)
+
+// defaultPool is where servers run that name no other.
+const defaultPool = "default"
+
+// gauges reads what is so at the moment of the asking.
+type gauges struct{ pl *platform }
+
+func (g gauges) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{tailsOpen, usageLag, workersSeen, workerSlots, workersBusy, buildVersion} {
+		to <- d
+	}
+}
+
+func (g gauges) Collect(to chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(buildVersion, 1, version())
+	gauge(tailsOpen, float64(g.pl.tails.Open()))
+	if upto := g.pl.usageUpto.Load(); upto > 0 {
+		gauge(usageLag, time.Since(time.Unix(upto, 0)).Seconds())
+	}
+	type pool struct{ workers, slots, busy int }
+	pools := map[string]pool{defaultPool: {}} // there also when nobody is
+	for _, w := range g.pl.edge.Workers() {
+		p := pools[w.Pool]
+		pools[w.Pool] = pool{p.workers + 1, p.slots + w.Slots, p.busy + w.Busy}
+	}
+	for name, p := range pools {
+		gauge(workersSeen, float64(p.workers), name)
+		gauge(workerSlots, float64(p.slots), name)
+		gauge(workersBusy, float64(p.busy), name)
+	}
+}
+
+// version is the module's, or the commit that it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return info.Main.Version
+}
+
+// streams take as long as their reader likes.
+var streams = map[string]bool{"tailAudit": true, "exportAudit": true}
+
+// observeAPI counts an answer of the platform API.
+func observeAPI(o api.Observation) {
+	if !streams[o.Operation] {
+		apiSeconds.WithLabelValues(o.Operation, strconv.Itoa(o.Status)).Observe(o.Took.Seconds())
+	}
+}
 
 // observeCall counts each call and writes its one line.
 func observeCall(log *slog.Logger) func(mcpgateway.Observation) {

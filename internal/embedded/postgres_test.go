@@ -42,7 +42,7 @@ func TestPostgresRestartKeepsData(t *testing.T) {
 	if got := query[string](t, p.DSN("postgres"), "SELECT convert_from(lo_get(4711), 'UTF8')"); got != "kept" {
 		t.Errorf("after the restart: %q", got)
 	}
-	if p.Version() < minPostgres {
+	if p.Version() < MinPostgres {
 		t.Errorf("version %d", p.Version())
 	}
 	if _, err := os.Stat(filepath.Join(p.SocketDir(), ".s.PGSQL."+strconv.Itoa(p.Port()))); err != nil {

@@ -27,7 +27,7 @@ var layer = map[string]int{
 	"internal/api":     5, "internal/console": 5, "internal/mcpgateway": 5, "internal/postgres": 5,
 	"internal/runtime/sqltool": 5, "internal/runtime/httptool": 5, "internal/runtime/remotetool": 5, "internal/runtime/stdiotool": 5,
 	"internal/runtime/echotool": 5, "internal/runtime/natsrt": 5, "internal/runtime/runtimetest": 5,
-	"internal/demo": 5, "internal/embedded": 5,
+	"internal/demo": 5, "internal/embedded": 5, "internal/dashboards": 5,
 	"internal/runtime/kinds": 6,
 	"cmd/platform":           7, "cmd/worker": 7, "scripts/prepare": 7,
 }

@@ -29,7 +29,7 @@ import (
 // notOneTenants lists the methods that are not about one tenant, so that a new
 // one has to be thought about.
 var notOneTenants = []string{
-	"Close", "Ping", "CheckSchema", "Endpoint", "Listen", "AcrossTenants", // of the database itself
+	"Close", "Ping", "Health", "CheckSchema", "Endpoint", "Listen", "AcrossTenants", // of the database itself
 	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", "CollectAnswers", // named exceptions
 	"RollUpUsage", "VerifyAudit", // of all tenants at once: sums and numbers of records
 	"AddAuditPartitions", "GrantKeys", "AddFirstGrantKey", // no tenant's rows

@@ -342,6 +342,24 @@ func (c *Client) Ready(ctx context.Context) error {
 	return nil
 }
 
+// Status is what a Vault says of itself to anybody.
+type Status struct {
+	Version     string
+	Initialized bool
+	Sealed      bool
+}
+
+// Status asks without logging in.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	s, err := c.api.Sys().SealStatusWithContext(ctx)
+	if err != nil {
+		return Status{}, away(err)
+	}
+	return Status{Version: s.Version, Initialized: s.Initialized, Sealed: s.Sealed}, nil
+}
+
 func hasStatus(err error, status int) bool {
 	var re *api.ResponseError
 	return errors.As(err, &re) && re.StatusCode == status
