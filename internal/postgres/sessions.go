@@ -64,7 +64,8 @@ func (db *DB) DeleteSession(ctx context.Context, t tenants.ID, id string) (err e
 	})
 }
 
-// DeleteSessionsOf ends all sessions of a person, in every browser.
+// DeleteSessionsOf ends all sessions of a person, in every browser, and those
+// of the console.
 func (db *DB) DeleteSessionsOf(ctx context.Context, t tenants.ID, user tenants.UserID) (err error) {
 	defer fault.Wrap(&err, "postgres.DeleteSessionsOf(%s, %s)", t, user)
 	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
@@ -75,6 +76,10 @@ func (db *DB) DeleteSessionsOf(ctx context.Context, t tenants.ID, user tenants.U
 // endSessions signs a person out in the transaction that gives them another
 // password, or on their own account.
 func endSessions(ctx context.Context, tx pgx.Tx, user tenants.UserID) error {
-	_, err := tx.Exec(ctx, `DELETE FROM browser_sessions WHERE user_id = $1`, user)
-	return err
+	for _, table := range []string{"browser_sessions", "console_sessions"} {
+		if _, err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE user_id = $1`, user); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -150,7 +150,8 @@ func (db *DB) UpdateTenant(ctx context.Context, id tenants.ID, c tenants.TenantC
 
 // usageColumns count what quotas bound, of tenant t.
 const usageColumns = `(SELECT count(*) FROM servers x WHERE x.tenant_id = t.id), (SELECT count(*) FROM users x WHERE x.tenant_id = t.id),
-	(SELECT count(*) FROM roles x WHERE x.tenant_id = t.id), 0`
+	(SELECT count(*) FROM roles x WHERE x.tenant_id = t.id),
+	(SELECT count(*) FROM api_keys x WHERE x.tenant_id = t.id AND x.revoked_at IS NULL AND (x.expires_at IS NULL OR x.expires_at > now()))`
 
 func usageFields(u *tenants.Quotas) []any {
 	return []any{&u.Servers, &u.Members, &u.Roles, &u.APIKeys}
@@ -182,8 +183,9 @@ func (db *DB) TenantEffects(ctx context.Context, t tenants.ID) (e tenants.Effect
 			UNION ALL SELECT 'people, with their passwords and browser sessions', count(*) FROM users
 			UNION ALL SELECT 'roles', count(*) FROM roles
 			UNION ALL SELECT 'invitations that nobody has used yet', count(*) FROM invitations WHERE accepted_at IS NULL AND revoked_at IS NULL
-			UNION ALL SELECT 'apps that people connected', count(*) FROM oauth_clients WHERE deleted_at IS NULL
-			UNION ALL SELECT 'grants in force', count(*) FROM oauth_grants WHERE `+grantInForce)
+			UNION ALL SELECT 'API keys in force', count(*) FROM api_keys WHERE `+grantInForce+`
+			UNION ALL SELECT 'apps that people connected', count(*) FROM oauth_clients WHERE deleted_at IS NULL AND kind <> 'console'
+			UNION ALL SELECT 'grants of apps in force', count(*) FROM oauth_grants WHERE `+grantOfApp)
 		return err
 	})
 	return e, err
