@@ -187,7 +187,8 @@ const memberQuery = `
 	SELECT u.tenant_id, u.id, u.email, u.name, u.disabled_at IS NOT NULL,
 	       ARRAY (SELECT r.role FROM user_roles r WHERE (r.tenant_id, r.user_id) = (u.tenant_id, u.id) ORDER BY r.role),
 	       u.created_at, u.password_hash <> '',
-	       (SELECT max(s.last_seen_at) FROM browser_sessions s WHERE (s.tenant_id, s.user_id) = (u.tenant_id, u.id)),
+	       greatest((SELECT max(s.last_seen_at) FROM browser_sessions s WHERE (s.tenant_id, s.user_id) = (u.tenant_id, u.id)),
+	                (SELECT max(s.last_seen_at) FROM console_sessions s WHERE (s.tenant_id, s.user_id) = (u.tenant_id, u.id))),
 	       (SELECT count(*) FROM oauth_grants g WHERE (g.tenant_id, g.user_id) = (u.tenant_id, u.id) AND ` + grantOfApp + `)
 	FROM users u`
 
@@ -245,7 +246,7 @@ func (db *DB) MemberEffects(ctx context.Context, t tenants.ID, id tenants.UserID
 	err = db.rehearse(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
 		e, err = effects(ctx, tx, `
 			SELECT 'person', count(*) FROM users WHERE id = $1
-			UNION ALL SELECT 'browser sessions', count(*) FROM browser_sessions WHERE user_id = $1
+			UNION ALL SELECT 'browser sessions', (SELECT count(*) FROM browser_sessions WHERE user_id = $1) + (SELECT count(*) FROM console_sessions WHERE user_id = $1)
 			UNION ALL SELECT 'grants of apps, which end at their next call', count(*) FROM oauth_grants WHERE user_id = $1 AND `+grantOfApp+`
 			UNION ALL SELECT 'invitations to this address', count(*) FROM invitations i JOIN users u ON (u.tenant_id, u.email) = (i.tenant_id, i.email)
 				WHERE u.id = $1 AND i.accepted_at IS NULL AND i.revoked_at IS NULL`, id)
