@@ -30,13 +30,17 @@ import (
 
 // Ready is ready.json.
 type Ready struct {
-	BaseURL    string            `json:"base_url"`
-	MCP        map[string]string `json:"mcp"`
-	Tenants    map[string]string `json:"tenants"`
-	Users      []User            `json:"users"`
-	VaultAddr  string            `json:"vault_addr"`
-	MetricsURL string            `json:"metrics_url"`
-	Pids       map[string]int    `json:"pids"`
+	BaseURL  string            `json:"base_url"`
+	MCP      map[string]string `json:"mcp"`
+	Tenants  map[string]string `json:"tenants"`
+	Users    []User            `json:"users"`
+	APIURL   string            `json:"api_url"`
+	Operator struct {
+		APIKey string `json:"api_key"`
+	} `json:"operator"`
+	VaultAddr  string         `json:"vault_addr"`
+	MetricsURL string         `json:"metrics_url"`
+	Pids       map[string]int `json:"pids"`
 }
 
 // User is somebody who can sign in.
