@@ -124,21 +124,25 @@ func (o *applyOptions) applyNew(ctx context.Context, client *apiClient, f *regis
 	if me.Kind != api.MeKindOperator && me.Kind != api.MeKindOperatorKey {
 		return r, fault.New(fault.NotFound, "There is no tenant %q that this key may change. Check `tenant:` in %s, or ask the platform's operator to create it.", f.Tenant, f.Name)
 	}
+	plan, err := registry.MakePlan(f, registry.State{}, registry.PlanOptions{Prune: o.prune})
+	if err != nil {
+		return r, cannotApply(err)
+	}
 	if o.dryRun {
-		plan, err := registry.MakePlan(f, registry.State{}, registry.PlanOptions{Prune: o.prune})
-		if err != nil {
-			return r, cannotApply(err)
-		}
-		r.DryRun = true
+		r.DryRun, r.Unmentioned = true, []api.Unmentioned{}
 		for _, s := range plan.Steps {
 			r.Changes = append(r.Changes, changeOf(s.Applied))
 		}
 		return r, nil
 	}
-	if err := client.do(ctx, "POST", "/tenants", nil, api.TenantCreate{Slug: f.Tenant, Name: f.Title}, nil); err != nil {
+	err = client.do(ctx, "POST", "/tenants", nil, api.TenantCreate{Slug: f.Tenant, Name: f.Title}, nil)
+	switch {
+	case fault.HasCode(err, fault.Conflict): // somebody else was first
+	case err != nil:
 		return r, err
+	default:
+		fmt.Fprintf(progress, "The tenant %s was created.\n", f.Tenant)
 	}
-	fmt.Fprintf(progress, "The tenant %s was created.\n", f.Tenant)
 	return client.apply(ctx, f, text, false, o.prune)
 }
 

@@ -86,7 +86,7 @@ func setDemoPassword(ctx context.Context, pl *platform, t tenants.ID, email stri
 	return pl.signin.SetPassword(ctx, t, u.ID, s.People[email])
 }
 
-// useDevState lets `platform apply` work on the `platform dev` that runs here.
+// useDevState lets `platform keys` work on the `platform dev` that runs here.
 func useDevState(c *config) error {
 	b, err := os.ReadFile(".dev/ready.json")
 	if err != nil {

@@ -57,7 +57,7 @@ func (p *Platform) environment(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	return []string{
-		"DATABASE_URL=" + s.DatabaseURL, "VAULT_ADDR=" + p.VaultAddr, "VAULT_ROLE_ID=" + s.VaultRole, "VAULT_SECRET_ID=" + s.VaultSecret,
+		"LATCHKEY_URL=" + p.APIURL, "LATCHKEY_API_KEY=" + p.Operator.APIKey,
 		"DEMO_PG_HOST=" + u.Hostname(), "DEMO_PG_PORT=" + u.Port(), "DEMO_ACME_PASSWORD=" + s.DemoAcme, "DEMO_GLOBEX_PASSWORD=" + s.DemoGlobex,
 	}
 }
@@ -151,6 +151,39 @@ func TestApplyUnknownRoleSaysSo(t *testing.T) {
 	}
 }
 
+// What the platform has is a file again, which changes nothing.
+func TestExportAppliesUnchanged(t *testing.T) {
+	t.Parallel()
+	p, slug := Shared(t), unique("vandelay")
+	if got := p.Apply(t, small(slug, "echo", "whoami")); got.code != 0 {
+		t.Fatalf("%+v", got)
+	}
+	export := platform(t, p.environment(t), "export", "--tenant", slug)
+	if export.code != 0 || !strings.Contains(export.out, "tenant: "+slug) {
+		t.Fatalf("%+v", export)
+	}
+	again := p.Apply(t, export.out, "--prune")
+	if again.code != 0 || !strings.Contains(again.out, "unchanged") || strings.ContainsAny(again.out, "+~") || strings.Contains(again.out, "deleted") {
+		t.Errorf("%+v", again)
+	}
+	dry := p.Apply(t, small(slug, "echo"), "--dry-run")
+	if dry.code != 0 || !strings.Contains(dry.out, "published") || !strings.Contains(dry.err, "nothing was changed") {
+		t.Errorf("%+v", dry)
+	}
+	if again := p.Apply(t, export.out); again.code != 0 || strings.Contains(again.out, "published") {
+		t.Errorf("a dry run changed something: %+v", again)
+	}
+	// Of acme, secrets are references, and nothing is known of their values.
+	export = platform(t, p.environment(t), "export", "--tenant", "acme")
+	s, err := p.secrets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if export.code != 0 || !strings.Contains(export.out, "{env: ORDERS_ADMIN_PASSWORD}") || strings.Contains(export.out+export.err, s.DemoAcme) || !strings.Contains(export.err, "ORDERS_ADMIN_PASSWORD") {
+		t.Errorf("%+v", export)
+	}
+}
+
 // Two people apply at once: both get through or say why, and the end is one of
 // the two files, whole.
 func TestTwoAppliesAtOnce(t *testing.T) {
@@ -187,13 +220,17 @@ func TestTwoAppliesAtOnce(t *testing.T) {
 func TestApplyUnreachableSaysSo(t *testing.T) {
 	t.Parallel()
 	p := Shared(t)
-	env := []string{"DATABASE_URL=postgres://latchkey_app:hunter2hunter2@127.0.0.1:1/latchkey", "VAULT_ADDR=" + p.VaultAddr}
-	got := platform(t, env, "apply", "-f", writeFile(t, "tenant.yaml", small("initrode", "echo")))
-	if got.code != 1 || !strings.Contains(got.err, "does not answer") || strings.Contains(got.err, "hunter2") {
+	file := writeFile(t, "tenant.yaml", small("initrode", "echo"))
+	got := platform(t, []string{"LATCHKEY_URL=http://127.0.0.1:1", "LATCHKEY_API_KEY=lk_live_hunter2hunter2"}, "apply", "-f", file)
+	if got.code != 1 || !strings.Contains(got.err, "nothing answers at http://127.0.0.1:1") || strings.Contains(got.err, "hunter2") {
 		t.Errorf("%+v", got)
 	}
-	got = platform(t, nil, "apply", "-f", writeFile(t, "tenant.yaml", small("initrode", "echo")))
-	if got.code != 2 || !strings.Contains(got.err, "DATABASE_URL") || !strings.Contains(got.err, "VAULT_ADDR") {
+	got = platform(t, nil, "apply", "-f", file, "--state", t.TempDir())
+	if got.code != 2 || !strings.Contains(got.err, "LATCHKEY_URL") || !strings.Contains(got.err, "LATCHKEY_API_KEY") {
+		t.Errorf("%+v", got)
+	}
+	got = platform(t, []string{"LATCHKEY_URL=" + p.APIURL, "LATCHKEY_API_KEY=lk_live_nobody"}, "apply", "-f", file)
+	if got.code != 3 {
 		t.Errorf("%+v", got)
 	}
 }
