@@ -3,6 +3,7 @@ import { useDebouncedCallback } from "@mantine/hooks";
 import { IconFilterOff, IconSearch } from "@tabler/icons-react";
 import { useState, type ReactNode } from "react";
 import { isFiltered, withFilter } from "~/lib/filters";
+import classes from "./filter-bar.module.css";
 
 type Values = Record<string, unknown>;
 
@@ -37,7 +38,7 @@ export function FilterBar<S extends Values>({ search, onChange, filters, childre
   const set = (name: string, value: string | null) => onChange(withFilter(search, { [name]: value || undefined } as Partial<S>));
   const named = Object.fromEntries(filters.map((f) => [f.name, search[f.name]]));
   return (
-    <Group role="search" gap="xs" mb="md">
+    <Group role="search" gap="xs" mb="md" className={classes.bar}>
       {filters.map((f) =>
         f.kind === "text" ? (
           <TextField key={f.name} label={f.label} width={f.width} value={String(search[f.name] ?? "")} onChange={(v) => set(f.name, v)} />

@@ -93,9 +93,11 @@ test("what is wrong with a connection stands beside its field", async () => {
   platform({
     ...answers,
     "GET /tenants/{tenant}/servers/{server}/connection": () => new Reply({ server: "orders", kind: "sql", secrets_set: ["admin.password"], connection: { host: "db", port: 5432, database: "shop", sslmode: "require", admin: { username: "vault" }, groups: { read: ["reader"] } } }, { etag: '"c1"' }),
+    "GET /tenants/{tenant}/connections": () => page({ server: "orders", kind: "sql", secrets_set: [], connection: {}, last_failed_at: "2026-02-02T00:00:00Z", last_issued_at: "2026-02-01T00:00:00Z", last_failure: "No answer." }),
     "PUT /tenants/{tenant}/servers/{server}/connection": () => problem(422, "upstream_unavailable", "Vault could not log in.", { errors: [{ pointer: "/connection/admin/password", detail: "the database refuses it" }] }),
   });
   open("/servers/orders?tab=connection");
+  expect(await screen.findByText("The last credential could not be issued")).toBeTruthy();
   await userEvent.click(await screen.findByRole("button", { name: "Change the connection" }));
   await userEvent.type(await screen.findByLabelText("Password"), "wrong");
   await userEvent.click(screen.getByRole("button", { name: "Try and save" }));

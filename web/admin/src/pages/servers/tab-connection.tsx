@@ -3,7 +3,7 @@ import { useForm } from "@mantine/form";
 import { IconPlugConnectedX } from "@tabler/icons-react";
 import { queryOptions, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { api, at, tagged, type Schemas, type Tagged } from "~/api/client";
+import { api, at, body, tagged, type Schemas, type Tagged } from "~/api/client";
 import { useCan } from "~/api/me";
 import { isMissing, isStale } from "~/api/problem";
 import { zodValidate } from "~/lib/form";
@@ -24,6 +24,21 @@ type Connection = Schemas["Connection"];
 const connectionQuery = (server: string) => queryOptions({
   queryKey: ["servers", server, "connection"],
   queryFn: ({ signal }) => tagged(api.GET("/tenants/{tenant}/servers/{server}/connection", { params: { path: at({ server }) }, signal })),
+});
+
+/** When credentials were issued: told by the list only, as it changes with every call and would make each read of the connection a new version. */
+const issuing = (server: string) => queryOptions({
+  queryKey: ["connections", "use", server],
+  queryFn: async ({ signal }) => {
+    let cursor: string | undefined;
+    do {
+      const page = await body(api.GET("/tenants/{tenant}/connections", { params: { path: at(), query: { cursor, limit: 200 } }, signal }));
+      const found = page.data.find((c) => c.server === server);
+      if (found) return found;
+      cursor = page.has_more ? page.next_cursor : undefined;
+    } while (cursor);
+    return null;
+  },
 });
 
 /** Where the server's credentials come from. A secret is written here and never read. */
@@ -48,18 +63,19 @@ export function ConnectionTab({ server: s }: { server: Server }) {
 }
 
 function Shown({ connection: c, onEdit }: { connection: Connection; onEdit?: () => void }) {
-  const failing = c.last_failed_at && (!c.last_issued_at || c.last_failed_at > c.last_issued_at);
+  const use = useQuery(issuing(c.server)).data;
+  const failing = use?.last_failed_at && (!use.last_issued_at || use.last_failed_at > use.last_issued_at);
   const sql = c.kind === "sql" ? fromDeclared(c.connection) : undefined;
   return (
     <Stack gap="md" maw={720}>
       {failing && (
         <Alert color="red" icon={<IconPlugConnectedX aria-hidden />} title="The last credential could not be issued">
-          {c.last_failure} <RelativeTime at={c.last_failed_at} />
+          {use.last_failure} <RelativeTime at={use.last_failed_at} />
         </Alert>
       )}
       <Facts facts={[
         ["Credentials", c.source],
-        ["Last issued", <RelativeTime key="at" at={c.last_issued_at} />],
+        ["Last issued", use && <RelativeTime key="at" at={use.last_issued_at} />],
         ["Host", sql?.host && `${sql.host}:${sql.port}`],
         ["Database", sql?.database],
         ["Encryption", sql?.host && sql.sslmode],
