@@ -32,10 +32,10 @@ func console(t *testing.T) *postgres.DB {
 	db := postgrestest.New(t)
 	v := testenv.Vault(t)
 	client, err := vault.NewClient(vault.Config{Address: v.Addr(), Token: secret.Text(v.RootToken())})
-	check(t, err)
-	check(t, vault.Setup(t.Context(), client, vault.SetupConfig{}))
+	must(t, err)
+	must(t, vault.Setup(t.Context(), client, vault.SetupConfig{}))
 	sites, err := site.Parse("http://127.0.0.1:8080/t/{tenant}")
-	check(t, err)
+	must(t, err)
 	records := audit.NewWriter(db, nil)
 	t.Cleanup(records.Close)
 	a, err := api.New(api.Config{
@@ -54,14 +54,14 @@ func console(t *testing.T) *postgres.DB {
 		People:  api.People{Store: db, EndSessions: db.DeleteSessionsOf},
 		Servers: api.Servers{Registry: db, Kinds: kinds.All(), Checker: kinds.Checker(), Provisioner: newProvisioner(db, client), People: db, Usage: db},
 	})
-	check(t, err)
+	must(t, err)
 	ts := httptest.NewServer(a)
 	t.Cleanup(ts.Close)
 	t.Setenv("LATCHKEY_URL", ts.URL)
 	return db
 }
 
-func check(t *testing.T, err error) {
+func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +74,7 @@ type ran struct {
 }
 
 // run runs a command as main does.
-func run(t *testing.T, key string, args ...string) ran {
+func runAs(t *testing.T, key string, args ...string) ran {
 	t.Helper()
 	t.Setenv("LATCHKEY_API_KEY", key)
 	var out, progress bytes.Buffer
@@ -112,7 +112,7 @@ members:
 func TestApplyAndExport(t *testing.T) {
 	db := console(t)
 	file := filepath.Join(t.TempDir(), "initech.yaml")
-	write := func(text string) { check(t, os.WriteFile(file, []byte(text), 0o600)) }
+	write := func(text string) { must(t, os.WriteFile(file, []byte(text), 0o600)) }
 	want := func(r ran, code int, out, err string) {
 		t.Helper()
 		if r.code != code || !strings.Contains(r.out, out) || !strings.Contains(r.err, err) || out == "" && r.out != "" {
@@ -120,68 +120,68 @@ func TestApplyAndExport(t *testing.T) {
 		}
 	}
 	write(initech)
-	want(run(t, "wrong", "apply", "-f", file), exitAuth, "", "not known")
-	want(run(t, "operator", "apply", "-f", file, "--dry-run"), 0, "+ created    server tools                         1 tools", "dry run: nothing was changed")
+	want(runAs(t, "wrong", "apply", "-f", file), exitAuth, "", "not known")
+	want(runAs(t, "operator", "apply", "-f", file, "--dry-run"), 0, "+ created    server tools                         1 tools", "dry run: nothing was changed")
 	if all, err := db.Tenants(t.Context()); err != nil || len(all) != 0 {
 		t.Fatalf("%+v, %v", all, err)
 	}
 	write(strings.Replace(initech, "[diagnostics]}", "[none]}", 1))
-	want(run(t, "operator", "apply", "-f", file), exitUsage, "", file+":11:32: roles.everybody.scopes.tools[0]: there is no scope")
+	want(runAs(t, "operator", "apply", "-f", file), exitUsage, "", file+":11:32: roles.everybody.scopes.tools[0]: there is no scope")
 	if all, err := db.Tenants(t.Context()); err != nil || len(all) != 0 {
 		t.Fatalf("a tenant of a file that cannot be applied: %+v, %v", all, err)
 	}
 	write(initech)
-	first := run(t, "operator", "apply", "-f", file)
+	first := runAs(t, "operator", "apply", "-f", file)
 	want(first, 0, "+ created    server tools                         revision 1, 1 tools", "The tenant initech was created.")
 	if strings.Contains(first.out, "\x1b") {
 		t.Errorf("colour in a file: %q", first.out)
 	}
 	for _, key := range []string{"operator", "initech"} {
-		r := run(t, key, "apply", "-f", file)
+		r := runAs(t, key, "apply", "-f", file)
 		if want(r, 0, "= unchanged  member ann@initech.test", ""); strings.Contains(r.out, "created") || strings.Contains(r.out, "updated") {
 			t.Errorf("%s", r.out)
 		}
 	}
 	// What only the platform knows has the file's own lines too.
 	write(strings.Replace(initech, "[diagnostics]}", "[none]}", 1))
-	want(run(t, "initech", "apply", "-f", file), exitUsage, "", file+":11:32: roles.everybody.scopes.tools[0]: there is no scope \"none\" on a server \"tools\"; it has diagnostics")
+	want(runAs(t, "initech", "apply", "-f", file), exitUsage, "", file+":11:32: roles.everybody.scopes.tools[0]: there is no scope \"none\" on a server \"tools\"; it has diagnostics")
 	write(strings.Replace(initech, "kind: echo", "kind: magic", 1))
-	want(run(t, "initech", "apply", "-f", file), exitUsage, "", file+":6:9: servers[0].kind")
+	want(runAs(t, "initech", "apply", "-f", file), exitUsage, "", file+":6:9: servers[0].kind")
 	write(strings.NewReplacer("name: Initech", "name: Initech Ltd", "    - {name: echo, scope: diagnostics}\n", "    - {name: echo, scope: diagnostics}\n    - {name: big, scope: diagnostics}\n").Replace(initech))
-	want(run(t, "initech", "apply", "-f", file, "--dry-run"), 0, "~ updated    tenant initech\n    name: Initech → Initech Ltd\n~ published  server tools                         2 tools\n    tool big + risk read, scope diagnostics\n", "")
-	want(run(t, "initech", "apply", "-f", file, "-o", "json"), 0, `"verb":"published","what":"server"`+"", "")
+	want(runAs(t, "initech", "apply", "-f", file, "--dry-run"), 0, "~ updated    tenant initech\n    name: Initech → Initech Ltd\n~ published  server tools                         2 tools\n    tool big + risk read, scope diagnostics\n", "")
+	want(runAs(t, "initech", "apply", "-f", file, "-o", "json"), 0, `"verb":"published","what":"server"`+"", "")
 
 	// Another tenant's key, and one of no tenant.
 	write(strings.Replace(initech, "tenant: initech", "tenant: hooli", 1))
-	want(run(t, "initech", "apply", "-f", file), exitNotFound, "", "There is no tenant \"hooli\" that this key may change")
+	want(runAs(t, "initech", "apply", "-f", file), exitNotFound, "", "There is no tenant \"hooli\" that this key may change")
 
 	// Exported, applied, pruned.
 	out := filepath.Join(t.TempDir(), "export.yaml")
-	want(run(t, "initech", "export", "--tenant", "initech", "-o", out), 0, "", "")
-	r := run(t, "initech", "apply", "-f", out)
+	want(runAs(t, "initech", "export", "--tenant", "initech", "-o", out), 0, "", "")
+	r := runAs(t, "initech", "apply", "-f", out)
 	if want(r, 0, "= unchanged", ""); strings.Contains(r.out, "~") || strings.Contains(r.err, "Not in the file") {
 		t.Errorf("%+v", r)
 	}
-	want(run(t, "initech", "export", "--tenant", "hooli"), exitNotFound, "", "")
-	want(run(t, "initech", "export"), exitUsage, "", "name the tenant")
+	want(runAs(t, "initech", "export", "--tenant", "hooli"), exitNotFound, "", "")
+	want(runAs(t, "initech", "export"), exitUsage, "", "name the tenant")
 	write("tenant: initech\nname: Initech Ltd\nservers:\n- {slug: tools, kind: echo}\n")
-	want(run(t, "initech", "apply", "-f", file), 0, "~ published  server tools", "Not in the file, and left alone: member ann@initech.test, role admin, role everybody. --prune deletes")
-	want(run(t, "initech", "apply", "-f", file, "--prune", "--dry-run"), 0, "- deleted    role everybody", "dry run")
-	want(run(t, "initech", "apply", "-f", file, "--prune"), 0, "- deleted    member ann@initech.test", "")
+	want(runAs(t, "initech", "apply", "-f", file), 0, "~ published  server tools", "Not in the file, and left alone: member ann@initech.test, role admin, role everybody. --prune deletes")
+	want(runAs(t, "initech", "apply", "-f", file, "--prune", "--dry-run"), 0, "- deleted    role everybody", "dry run")
+	want(runAs(t, "initech", "apply", "-f", file, "--prune"), 0, "- deleted    member ann@initech.test", "")
 
 	for name, args := range map[string][]string{"no file": {"apply"}, "an odd output": {"apply", "-f", file, "-o", "xml"}} {
-		if r := run(t, "initech", args...); r.code != exitUsage || r.err == "" {
+		if r := runAs(t, "initech", args...); r.code != exitUsage || r.err == "" {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
-	want(run(t, "initech", "apply", "-f", "/nowhere/tenant.yaml"), exitFailed, "", "/nowhere/tenant.yaml")
+	want(runAs(t, "initech", "apply", "-f", "/nowhere/tenant.yaml"), exitFailed, "", "/nowhere/tenant.yaml")
 	t.Setenv("LATCHKEY_URL", "http://127.0.0.1:1")
-	want(run(t, "initech", "apply", "-f", file), exitFailed, "", "nothing answers at http://127.0.0.1:1")
+	want(runAs(t, "initech", "apply", "-f", file), exitFailed, "", "nothing answers at http://127.0.0.1:1")
 }
 
 func TestColoursAreForPeople(t *testing.T) {
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // a character device, like a terminal
-	check(t, err)
+	must(t, err)
 	defer null.Close()
 	env := map[string]string{}
 	lookup := func(name string) string { return env[name] }

@@ -16,8 +16,6 @@ import (
 	"latchkey/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
-
 // run is one command line.
 func run(t *testing.T, args ...string) (stdout string, err error) {
 	t.Helper()
