@@ -13,7 +13,7 @@ import (
 )
 
 // Catalog reads what all servers of a tenant offer, in one query that leaves
-// the schemas where they are.
+// the schemas where they are. Those that are being deleted offer nothing more.
 func (db *DB) Catalog(ctx context.Context, t tenants.ID) (c registry.Catalog, err error) {
 	defer fault.Wrap(&err, "postgres.Catalog(%s)", t)
 	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
@@ -27,7 +27,7 @@ func (db *DB) Catalog(ctx context.Context, t tenants.ID) (c registry.Catalog, er
 			       SELECT r.definition FROM revisions r
 			       WHERE (r.tenant_id, r.server_id) = (s.tenant_id, s.id) AND (s.active_revision IS NULL OR r.id = s.active_revision)
 			       ORDER BY r.number DESC LIMIT 1) r ON true
-			ORDER BY s.slug`)
+			WHERE s.deleting_at IS NULL ORDER BY s.slug`)
 		return err
 	})
 	return c, err

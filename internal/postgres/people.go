@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"latchkey/internal/fault"
+	"latchkey/internal/oauth"
 	"latchkey/internal/tenants"
 )
 
@@ -187,12 +188,13 @@ const memberQuery = `
 	SELECT u.tenant_id, u.id, u.email, u.name, u.disabled_at IS NOT NULL,
 	       ARRAY (SELECT r.role FROM user_roles r WHERE (r.tenant_id, r.user_id) = (u.tenant_id, u.id) ORDER BY r.role),
 	       u.created_at, u.password_hash <> '',
-	       (SELECT max(s.last_seen_at) FROM browser_sessions s WHERE (s.tenant_id, s.user_id) = (u.tenant_id, u.id)),
+	       greatest((SELECT max(s.last_seen_at) FROM browser_sessions s WHERE (s.tenant_id, s.user_id) = (u.tenant_id, u.id)),
+	                (SELECT max(s.last_seen_at) FROM console_sessions s WHERE (s.tenant_id, s.user_id) = (u.tenant_id, u.id))),
 	       (SELECT count(*) FROM oauth_grants g WHERE (g.tenant_id, g.user_id) = (u.tenant_id, u.id) AND ` + grantOfApp + `)
 	FROM users u`
 
 // grantOfApp leaves out what the console itself holds for a session.
-const grantOfApp = grantInForce + ` AND client_id <> 'latchkey-console'`
+const grantOfApp = grantInForce + ` AND client_id <> '` + oauth.ConsoleClient + `'`
 
 func scanMember(row pgx.CollectableRow) (m tenants.Member, err error) {
 	return m, row.Scan(&m.Tenant, &m.ID, &m.Email, &m.Name, &m.Disabled, &m.Roles, &m.CreatedAt, &m.HasPassword, (*zeroTime)(&m.LastSeenAt), &m.Grants)
@@ -245,7 +247,7 @@ func (db *DB) MemberEffects(ctx context.Context, t tenants.ID, id tenants.UserID
 	err = db.rehearse(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
 		e, err = effects(ctx, tx, `
 			SELECT 'person', count(*) FROM users WHERE id = $1
-			UNION ALL SELECT 'browser sessions', count(*) FROM browser_sessions WHERE user_id = $1
+			UNION ALL SELECT 'browser sessions', (SELECT count(*) FROM browser_sessions WHERE user_id = $1) + (SELECT count(*) FROM console_sessions WHERE user_id = $1)
 			UNION ALL SELECT 'grants of apps, which end at their next call', count(*) FROM oauth_grants WHERE user_id = $1 AND `+grantOfApp+`
 			UNION ALL SELECT 'invitations to this address', count(*) FROM invitations i JOIN users u ON (u.tenant_id, u.email) = (i.tenant_id, i.email)
 				WHERE u.id = $1 AND i.accepted_at IS NULL AND i.revoked_at IS NULL`, id)

@@ -295,7 +295,8 @@ func TestDeletedTenantLeavesItsRecords(t *testing.T) {
 	}
 	for _, table := range twins.tables {
 		n := column[int](t, root, `SELECT count(*) FROM `+table+` WHERE tenant_id = $1`, acme.id)[0]
-		if kept := table == "audit_events" || table == "operations"; kept != (n > 0) {
+		// Sums of records stay as long as the records do.
+		if kept := table == "audit_events" || table == "operations" || table == "usage"; kept != (n > 0) {
 			t.Errorf("%d rows are left in %s", n, table)
 		}
 	}
@@ -307,5 +308,35 @@ func TestDeletedTenantLeavesItsRecords(t *testing.T) {
 	}
 	if next, err := db.CreateTenant(t.Context(), tenants.NewTenant{Slug: "acme", Name: "Another"}); err != nil || next.ID == acme.id {
 		t.Errorf("the slug is not free again: %+v, %v", next, err)
+	}
+}
+
+// TestPersonIsSignedOutEverywhere covers the console, whose sessions are apart.
+func TestPersonIsSignedOutEverywhere(t *testing.T) {
+	urls := postgrestest.Database(t)
+	db := postgrestest.Open(t, urls.App)
+	root := connect(t, urls.Superuser)
+	sessions := func(p *place) int {
+		return column[int](t, root, `SELECT ((SELECT count(*) FROM browser_sessions WHERE tenant_id = $1) + (SELECT count(*) FROM console_sessions WHERE tenant_id = $1))::int`, p.id)[0]
+	}
+	for slug, end := range map[string]func(*place) error{
+		"acme": func(p *place) error { return db.DeleteSessionsOf(t.Context(), p.id, p.user.ID) },
+		"globex": func(p *place) error {
+			i := invitationTo(p.user.Email, tenants.RandomID("iv"), randomHash())
+			check(t, db.CreateInvitation(t.Context(), p.id, i))
+			_, err := db.AcceptInvitation(t.Context(), p.id, i.Token, "Pat", "hash", began)
+			return err
+		},
+		"initech":  func(p *place) error { return db.SetUserDisabled(t.Context(), p.id, p.user.ID, true) },
+		"umbrella": func(p *place) error { return db.DeleteUser(t.Context(), p.id, p.user.ID) },
+	} {
+		p := settle(t, db, slug)
+		if n := sessions(p); n < 2 {
+			t.Fatalf("settle makes %d sessions", n)
+		}
+		check(t, end(p))
+		if n := sessions(p); n != 0 {
+			t.Errorf("%s: %d sessions are left", slug, n)
+		}
 	}
 }

@@ -65,7 +65,8 @@ func (db *DB) DeleteSession(ctx context.Context, t tenants.ID, id string) (err e
 	})
 }
 
-// DeleteSessionsOf ends all sessions of a person, in every browser.
+// DeleteSessionsOf ends all sessions of a person, in every browser, and those
+// of the console.
 func (db *DB) DeleteSessionsOf(ctx context.Context, t tenants.ID, user tenants.UserID) (err error) {
 	defer fault.Wrap(&err, "postgres.DeleteSessionsOf(%s, %s)", t, user)
 	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {

@@ -183,9 +183,9 @@ func (db *DB) TenantEffects(ctx context.Context, t tenants.ID) (e tenants.Effect
 			UNION ALL SELECT 'people, with their passwords and browser sessions', count(*) FROM users
 			UNION ALL SELECT 'roles', count(*) FROM roles
 			UNION ALL SELECT 'invitations that nobody has used yet', count(*) FROM invitations WHERE accepted_at IS NULL AND revoked_at IS NULL
-			UNION ALL SELECT 'API keys, whose next call is refused', count(*) FROM api_keys WHERE revoked_at IS NULL
-			UNION ALL SELECT 'apps that people connected', count(*) FROM oauth_clients WHERE deleted_at IS NULL
-			UNION ALL SELECT 'grants in force', count(*) FROM oauth_grants WHERE `+grantInForce)
+			UNION ALL SELECT 'API keys in force', count(*) FROM api_keys WHERE `+grantInForce+`
+			UNION ALL SELECT 'apps that people connected', count(*) FROM oauth_clients WHERE deleted_at IS NULL AND kind <> 'console'
+			UNION ALL SELECT 'grants of apps in force', count(*) FROM oauth_grants WHERE `+grantOfApp)
 		return err
 	})
 	return e, err
