@@ -25,9 +25,9 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// console is the platform API for commands; keys are `operator`, and a tenant's
+// platformOf is the platform API for commands; keys are `operator`, and a tenant's
 // slug for its administrator.
-func console(t *testing.T) *postgres.DB {
+func platformOf(t *testing.T) *postgres.DB {
 	t.Helper()
 	db := postgrestest.New(t)
 	v := testenv.Vault(t)
@@ -110,7 +110,7 @@ members:
 `
 
 func TestApplyAndExport(t *testing.T) {
-	db := console(t)
+	db := platformOf(t)
 	file := filepath.Join(t.TempDir(), "initech.yaml")
 	write := func(text string) { must(t, os.WriteFile(file, []byte(text), 0o600)) }
 	want := func(r ran, code int, out, err string) {

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"latchkey/internal/fault"
+	"latchkey/internal/oauth"
 	"latchkey/internal/tenants"
 )
 
@@ -193,7 +194,7 @@ const memberQuery = `
 	FROM users u`
 
 // grantOfApp leaves out what the console itself holds for a session.
-const grantOfApp = grantInForce + ` AND client_id <> 'latchkey-console'`
+const grantOfApp = grantInForce + ` AND client_id <> '` + oauth.ConsoleClient + `'`
 
 func scanMember(row pgx.CollectableRow) (m tenants.Member, err error) {
 	return m, row.Scan(&m.Tenant, &m.ID, &m.Email, &m.Name, &m.Disabled, &m.Roles, &m.CreatedAt, &m.HasPassword, (*zeroTime)(&m.LastSeenAt), &m.Grants)
