@@ -1,16 +1,18 @@
 import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
+import { filters, search } from "~/lib/filters";
 import { opsRoot } from "~/routes";
 
 export const tenants = createRoute({
   getParentRoute: () => opsRoot,
   path: "/tenants",
+  validateSearch: search({ q: filters.text }),
   component: lazyRouteComponent(() => import("./tenants/page"), "Page"),
 });
 
 export const tenant = createRoute({
   getParentRoute: () => opsRoot,
   path: "/tenants/$tenant",
-  component: lazyRouteComponent(() => import("./tenants/page"), "Page"),
+  component: lazyRouteComponent(() => import("./tenants/tenant"), "Page"),
 });
 
 export const workers = createRoute({
