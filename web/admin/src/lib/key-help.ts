@@ -2,7 +2,7 @@
 export function keyHelp({ api, tenant, token, id }: { api: string; tenant?: string; token: string; id: string }) {
   const path = tenant ? `/tenants/${tenant}` : "/tenants";
   return {
-    env: "read -rs LATCHKEY_API_KEY && export LATCHKEY_API_KEY   # paste the key, press Enter",
+    env: "read -rs LATCHKEY_API_KEY; export LATCHKEY_API_KEY",
     direct: `curl -H "Authorization: Bearer $LATCHKEY_API_KEY" \\\n  ${api}${path}`,
     exchange: `curl -u "${id}:$LATCHKEY_API_KEY" \\\n  -d grant_type=client_credentials \\\n  ${token}`,
   };

@@ -12,6 +12,7 @@ export function KeyCreated({ created, onClose }: { created: Schemas["APIKeyCreat
   return (
     <Stack gap="md">
       <SecretOnce value={created.secret} label="key">The platform keeps only a hash of it. Put it where your script reads its secrets.</SecretOnce>
+      <Text size="sm" mb={-8}>In a shell: run this, paste the key, press Enter.</Text>
       <CodeView value={help.env} label="Put the key into the shell" />
       <Tabs defaultValue="direct">
         <Tabs.List aria-label="How to use it">

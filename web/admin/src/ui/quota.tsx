@@ -19,7 +19,7 @@ export function Meter({ label, used, limit, low }: { label: string; used: number
 export function QuotaTable({ quotas }: { quotas: Quotas }) {
   return (
     <Table aria-label="Quotas" verticalSpacing={9}>
-      <Table.Thead><Table.Tr><Table.Th scope="col">What</Table.Th><Table.Th scope="col" w="45%">Used</Table.Th><Table.Th scope="col" ta="right">Of</Table.Th></Table.Tr></Table.Thead>
+      <Table.Thead><Table.Tr><Table.Th scope="col">What</Table.Th><Table.Th scope="col" w="45%">How full</Table.Th><Table.Th scope="col" ta="right">In use</Table.Th></Table.Tr></Table.Thead>
       <Table.Tbody>
         {(Object.keys(quotaNames) as QuotaName[]).map((name) => {
           const { used, limit } = quotas[name];

@@ -33,7 +33,7 @@ export function SuggestField({ label, value, suggestions, onChange, width = 190,
   };
   return (
     <Autocomplete
-      aria-label={labelled ? undefined : label} label={labelled ? label : undefined} placeholder={labelled ? "Any" : label} w={width} size="sm" maxDropdownHeight={260} limit={30}
+      aria-label={labelled ? undefined : label} label={labelled ? label : undefined} placeholder={labelled ? "Any" : label} w={width} size="sm" openOnFocus={false} maxDropdownHeight={260} limit={30}
       data={[...new Set(all.map((s) => s.label))]} value={text} onChange={setText} onOptionSubmit={commit} onBlur={() => commit(text)}
       onKeyDown={(e: KeyboardEvent) => { if (e.key === "Enter") commit(text); }}
       comboboxProps={{ shadow: "md" }}

@@ -1,13 +1,15 @@
 /** A connection as it is declared, read and written without knowing its kind. */
 export type Declared = Record<string, unknown>;
 
-export type FieldKind = "text" | "number" | "flag" | "list" | "secret";
+export type FieldKind = "text" | "choice" | "number" | "flag" | "list" | "secret";
 export interface Field {
   /** Dotted: `admin.username`. */
   path: string;
   kind: FieldKind;
   label: string;
   says?: string;
+  /** Of a choice; without one, the platform takes the first. */
+  options?: { value: string; label: string }[];
   needed?: boolean;
 }
 export type Values = Record<string, string | number | boolean | string[]>;
@@ -17,7 +19,15 @@ const sql: Field[] = [
   { path: "host", kind: "text", label: "Host", says: "A name or an address, without a port", needed: true },
   { path: "port", kind: "number", label: "Port", says: "5432 unless you say otherwise" },
   { path: "database", kind: "text", label: "Database", needed: true },
-  { path: "sslmode", kind: "text", label: "Encryption", says: "verify-full, verify-ca or require; disable only for the platform's own machine" },
+  {
+    path: "sslmode", kind: "choice", label: "Encryption",
+    options: [
+      { value: "verify-full", label: "verify-full: encrypted, certificate and name checked" },
+      { value: "verify-ca", label: "verify-ca: encrypted, certificate checked" },
+      { value: "require", label: "require: encrypted, nothing checked" },
+      { value: "disable", label: "disable: only for the platform's own machine" },
+    ],
+  },
   { path: "sslrootcert", kind: "text", label: "Root certificate", says: "PEM, where the database's certificate is signed by an authority of your own" },
   { path: "admin.username", kind: "text", label: "Vault's account", says: "The account with which Vault makes database users", needed: true },
   { path: "admin.password", kind: "secret", label: "Its password", needed: true },
@@ -26,6 +36,10 @@ const sql: Field[] = [
   { path: "replica.host", kind: "text", label: "Replica's host", says: "Reading tools go there" },
   { path: "replica.port", kind: "number", label: "Replica's port" },
   { path: "credentials.ttl", kind: "text", label: "A credential lives", says: "Such as 10m" },
+  {
+    path: "credentials.write", kind: "choice", label: "Writing tools",
+    options: [{ value: "per_call", label: "A credential for each call" }, { value: "cached", label: "One credential for several calls" }],
+  },
   { path: "credentials.connections", kind: "number", label: "Connections at once", says: "8 unless you say otherwise" },
   { path: "credentials.per_user", kind: "flag", label: "A database user for each person" },
 ];

@@ -1,4 +1,4 @@
-import { Button, Checkbox, Group, PasswordInput, SegmentedControl, Stack, TagsInput, Text, Textarea, TextInput } from "@mantine/core";
+import { Button, Checkbox, Group, PasswordInput, SegmentedControl, Select, Stack, TagsInput, Text, Textarea, TextInput } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, at, tagged, type Schemas, type Tagged } from "~/api/client";
@@ -80,6 +80,8 @@ function FieldInput({ field: f, value, error, set, onChange }: { field: Field; v
   switch (f.kind) {
     case "secret":
       return <PasswordInput {...common} description={set ? "Set. It cannot be shown; what you write replaces it" : "Not set yet"} autoComplete="new-password" value={String(value ?? "")} onChange={(e) => onChange(e.currentTarget.value)} visibilityToggleButtonProps={{ "aria-label": `Show what is written: ${f.label}` }} />;
+    case "choice":
+      return <Select {...common} data={f.options} placeholder={f.options?.[0]?.label} clearable clearButtonProps={{ "aria-label": `Clear: ${f.label}` }} value={value === "" ? null : String(value)} onChange={(v) => onChange(v ?? "")} />;
     case "list":
       return <TagsInput {...common} value={(value ?? []) as string[]} onChange={onChange} splitChars={[",", " "]} />;
     case "flag":

@@ -23,7 +23,7 @@ export function Declarative({ slug }: { slug: string }) {
   const mayExport = reads.every(can);
   const mayApply = writes.every(can);
   return (
-    <Section title="As a file" says="Servers, roles and people as YAML, the same that `platform apply` takes. Keep it in a repository and review changes there." actions={mayExport && <Export slug={slug} />}>
+    <Section title="As a file" says={<>Servers, roles and people as YAML, the same that <span className="mono">platform apply</span> takes. Keep it in a repository and review changes there.</>} actions={mayExport && <Export slug={slug} />}>
       {mayApply ? <Apply /> : <Text size="sm" c="dimmed">{mayExport ? "You can export the file. " : ""}Applying one needs {list(writes)}.</Text>}
     </Section>
   );

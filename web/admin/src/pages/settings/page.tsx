@@ -93,7 +93,7 @@ function Operations() {
   return (
     <Section title="Long work" says="What goes on after the request that began it, newest first.">
       <PagedTable
-        pages={pages} label="Long work" one="piece of work" many="pieces of work" rowKey="id"
+        pages={pages} label="Pieces of work" one="piece of work" many="pieces of work" rowKey="id"
         empty={<EmptyState compact title="Nothing yet">Deleting a server is such work: its credentials are taken back first.</EmptyState>}
         columns={[
           { accessor: "kind", title: "What", width: 240, render: (o) => <Text size="sm" fw={500}>{operationWords(o)}</Text> },

@@ -41,7 +41,7 @@ function Checks({ health }: { health: Schemas["Health"] }) {
   return (
     <Section title="Checks" padded={false}>
       <Verdict ok={health.ok}>{health.ok ? "Everything the platform needs is there." : `${count(bad.length, "check")} failed: ${bad.map((c) => c.name).join(", ")}.`}</Verdict>
-      <Table.ScrollContainer minWidth={560} type="native" tabIndex={0} role="region" aria-label="Checks">
+      <Table.ScrollContainer minWidth={560} type="native" tabIndex={0} role="region" aria-label="All checks">
         <Table aria-label="Checks" horizontalSpacing="md">
           <Table.Thead><Table.Tr><Table.Th scope="col">Check</Table.Th><Table.Th scope="col">Found</Table.Th><Table.Th scope="col">Needed</Table.Th><Table.Th scope="col" ta="right">Took</Table.Th></Table.Tr></Table.Thead>
           <Table.Tbody>

@@ -1,4 +1,4 @@
-import { Badge, Table, Text } from "@mantine/core";
+import { Badge, Stack, Table, Text } from "@mantine/core";
 import { IconCpu } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { api, body } from "~/api/client";
@@ -38,6 +38,7 @@ function Workers({ workers }: { workers: Worker[] }) {
         <Stat label="Busy" value={total((w) => w.busy)}>at this moment</Stat>
         <Stat label="Version" value={mixed ? "mixed" : versions(workers)[0]} tone={mixed ? "warn" : undefined}>{mixed ? versions(workers).join(", ") : "all the same"}</Stat>
       </Stats>
+      <Stack gap="md">
       {all.map((pool) => (
         <Section key={pool.name} title={pool.name} says={`${count(pool.workers.length, "worker")}, ${pool.busy} of ${count(pool.slots, "slot")} busy.`} actions={pool.busy >= pool.slots && <Badge color="amber">no slot free</Badge>}>
           <Table.ScrollContainer minWidth={520} type="native" tabIndex={0} role="region" aria-label={`Workers of ${pool.name}`}>
@@ -58,6 +59,7 @@ function Workers({ workers }: { workers: Worker[] }) {
           </Table.ScrollContainer>
         </Section>
       ))}
+      </Stack>
     </>
   );
 }
