@@ -136,11 +136,41 @@ func check(t testing.TB, err error) {
 	}
 }
 
+// hashed are the passwords of a tenant's people and of the operator, worked out
+// once: that takes as long as it is meant to.
+func hashed(t *testing.T) (people, ops string) {
+	t.Helper()
+	hashes.Do(func() {
+		if hashes.people, hashes.err = signin.HashPassword(context.Background(), password, ""); hashes.err == nil {
+			hashes.ops, hashes.err = signin.HashPassword(context.Background(), opsPassword, "")
+		}
+	})
+	check(t, hashes.err)
+	return hashes.people, hashes.ops
+}
+
+var hashes struct {
+	sync.Once
+	people, ops string
+	err         error
+}
+
+// Roles belong to the whole server, and cannot be altered by two at once.
+var oneDatabase sync.Mutex
+
+func newDatabase(t *testing.T) *postgres.DB {
+	t.Helper()
+	oneDatabase.Lock()
+	defer oneDatabase.Unlock()
+	return postgrestest.New(t)
+}
+
 // newWorld serves by path on loopback, or by a template of https hosts that are
 // all this listener.
 func newWorld(t *testing.T, template string, bundle fs.FS) *world {
 	t.Helper()
-	w := &world{T: t, db: postgrestest.New(t), log: &lockedBuffer{}}
+	t.Parallel() // each world has a database of its own
+	w := &world{T: t, db: newDatabase(t), log: &lockedBuffer{}}
 	w.acme, w.pat = postgrestest.Tenant(t, w.db, "acme")
 	w.globex, w.george = postgrestest.Tenant(t, w.db, "globex")
 	w.server = httptest.NewUnstartedServer(nil)
@@ -184,14 +214,13 @@ func newWorld(t *testing.T, template string, bundle fs.FS) *world {
 		w.server.Start()
 	}
 	t.Cleanup(w.server.Close)
+	people, ops := hashed(t)
 	for tenant, user := range map[tenants.ID]tenants.UserID{w.acme.ID: w.pat.ID, w.globex.ID: w.george.ID} {
-		check(t, w.signin.SetPassword(t.Context(), tenant, user, password))
+		check(t, w.db.SetPasswordHash(t.Context(), tenant, user, people))
 	}
 	_, err = w.db.PutOperator(t.Context(), callers.Operator{Email: operator, Name: "Olga", CreatedAt: w.now()})
 	check(t, err)
-	hash, err := signin.HashPassword(t.Context(), opsPassword, operator)
-	check(t, err)
-	check(t, w.db.SetOperatorPassword(t.Context(), operator, hash))
+	check(t, w.db.SetOperatorPassword(t.Context(), operator, ops))
 	return w
 }
 

@@ -272,3 +272,22 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestPlatformsOwnURLs(t *testing.T) {
+	for template, want := range map[string]string{byHost: "https://platform.example.com", byPath: "http://127.0.0.1:8080", "https://mcp.example.com/a/{tenant}": "https://mcp.example.com"} {
+		s := parse(t, template)
+		if got := s.Platform(); got != want {
+			t.Errorf("%s: %s, want %s", template, got, want)
+		}
+		if got := s.API("acme"); got != s.Base("acme")+"/api/v1" {
+			t.Errorf("%s: %s", template, got)
+		}
+		u, _ := url.Parse(want + "/ops/")
+		if slug, _, ok := s.Locate(u.Host, u.Path); ok || !s.HostAllowed(u.Host) {
+			t.Errorf("%s: the platform's own page is taken for %q's", template, slug)
+		}
+	}
+	if slug, _, ok := parse(t, byHost).Locate("PLATFORM.example.com", "/login"); ok {
+		t.Errorf("taken for %q's", slug)
+	}
+}
