@@ -291,6 +291,9 @@ func seed(ctx context.Context, pg *embedded.Postgres, pl *platform, client *vaul
 			}
 		}
 	}
+	if err := seedAccess(ctx, pl, s); err != nil {
+		return nil, err
+	}
 	return users, s.save()
 }
 

@@ -9,10 +9,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"time"
 
+	"latchkey/internal/api"
 	"latchkey/internal/embedded"
 	"latchkey/internal/secret"
 	"latchkey/internal/site"
@@ -29,6 +31,10 @@ type devSecrets struct {
 	DemoAcme   secret.Text            `json:"demo_acme"`
 	DemoGlobex secret.Text            `json:"demo_globex"`
 	People     map[string]secret.Text `json:"people"` // password by e-mail address
+	// Of the operator that is seeded, and keys for scripts.
+	Operator    secret.Text `json:"operator"`
+	OperatorKey secret.Text `json:"operator_key"`
+	APIKey      secret.Text `json:"api_key"`
 	// For `platform apply` beside a running `platform dev`.
 	DatabaseURL secret.Text `json:"database_url"`
 	VaultRole   string      `json:"vault_role"`
@@ -106,6 +112,7 @@ type ready struct {
 	MCP        map[string]string `json:"mcp"` // by server
 	Tenants    map[string]string `json:"tenants"`
 	Users      []readyUser       `json:"users"`
+	Console    string            `json:"console"` // of the first tenant
 	APIURL     string            `json:"api_url"`
 	APIKey     secret.Text       `json:"api_key"` // of the first tenant, with the permission admin
 	Operator   readyOperator     `json:"operator"`
@@ -134,8 +141,10 @@ func readiness(sites *site.Sites, users []readyUser, s *devSecrets, vaultAddr, m
 		BaseURL: sites.Base("acme"), Issuer: sites.Base("acme"), VaultAddr: vaultAddr, MetricsURL: metrics,
 		MCP:     map[string]string{"orders": sites.Resource("acme", "orders"), "diagnostics": sites.Resource("acme", "diagnostics")},
 		Tenants: map[string]string{"acme": sites.Base("acme"), "globex": sites.Base("globex")},
-		Pids:    map[string]int{"platform": os.Getpid(), "postgres": pg.Pid(), "worker": w.pid()},
-		ReadyMS: took.Milliseconds(),
+		Console: sites.Base("acme") + "/admin", APIURL: sites.Platform() + api.Base, APIKey: s.APIKey,
+		Operator: readyOperator{URL: sites.Platform() + "/ops", Email: demoOperator, Password: s.Operator, APIKey: s.OperatorKey},
+		Pids:     map[string]int{"platform": os.Getpid(), "postgres": pg.Pid(), "worker": w.pid()},
+		ReadyMS:  took.Milliseconds(),
 	}
 	for _, u := range users {
 		u.Password = s.People[u.Email].Reveal()
@@ -153,9 +162,21 @@ func (r ready) write(path string) error {
 	return writeFile(path, append(b, '\n'))
 }
 
+// signInFor is who of the first tenant holds a role, with their password.
+func (r ready) signInFor(role string) string {
+	for _, u := range r.Users {
+		if u.Tenant == demoTenant && slices.Contains(u.Roles, role) {
+			return u.Email + " / " + u.Password
+		}
+	}
+	return ""
+}
+
 // print is the ready screen. Passwords are shown: they are for this machine.
 func (r ready) print(w io.Writer) {
 	fmt.Fprintf(w, "\nReady in %.1f s\n", float64(r.ReadyMS)/1000)
+	fmt.Fprintf(w, "  Console     %-42s %s\n", r.Console, r.signInFor("admin"))
+	fmt.Fprintf(w, "  Operator    %-42s %s / %s\n", r.Operator.URL, r.Operator.Email, r.Operator.Password.Reveal())
 	fmt.Fprintf(w, "  MCP         %s\n", r.MCP["orders"])
 	for _, u := range r.Users {
 		if u.Tenant == "acme" {

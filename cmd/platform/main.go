@@ -52,7 +52,7 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
-	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), vaultCommand(), applyCommand(), exportCommand(), keysCommand(),
+	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), vaultCommand(), applyCommand(), exportCommand(), keysCommand(), operatorsCommand(),
 		doctorCommand(), auditCommand(), dashboardsCommand())
 	return root
 }

@@ -19,8 +19,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"latchkey/internal/api"
 	"latchkey/internal/audit"
 	"latchkey/internal/authn"
+	"latchkey/internal/console"
 	"latchkey/internal/fault"
 	"latchkey/internal/mcpgateway"
 	"latchkey/internal/oauth"
@@ -37,21 +39,23 @@ import (
 
 // platform is one edge with everything it is wired to.
 type platform struct {
-	log    *slog.Logger
-	sites  *site.Sites
-	db     *postgres.DB
-	cached *postgres.Cached
-	vault  *vault.Client
-	signin *signin.Service
-	oauth  *oauth.Server
-	audit  *audit.Writer
-	edge   *natsrt.Edge
-	conn   *nats.Conn
-	tails  *audit.Tails
-	keys   []vault.Key
-	server *http.Server
-	post   post
-	work   *operations.Runner
+	log     *slog.Logger
+	sites   *site.Sites
+	db      *postgres.DB
+	cached  *postgres.Cached
+	vault   *vault.Client
+	signin  *signin.Service
+	oauth   *oauth.Server
+	audit   *audit.Writer
+	edge    *natsrt.Edge
+	conn    *nats.Conn
+	tails   *audit.Tails
+	keys    []vault.Key
+	console *console.Console
+	api     *api.API
+	server  *http.Server
+	post    post
+	work    *operations.Runner
 
 	usageUpto atomic.Int64 // Unix seconds up to when calls were added up
 	stateDir  string       // of `platform dev`
@@ -103,7 +107,7 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 	client := clientAddr(p.cfg.TrustedProxies)
 	pl.signin = signin.New(signin.Config{Sites: p.sites, Tenants: pl.cached, Sessions: p.db, Invitations: p.db, Log: log, Client: client})
 	pl.oauth, err = oauth.New(oauth.Config{
-		Sites: p.sites, Tenants: pl.cached, Registry: pl.cached, Store: p.db, Sealer: sealer, SignIn: pl.signin,
+		Sites: p.sites, Tenants: pl.cached, Registry: pl.cached, Store: p.db, APIKeys: p.db, Sealer: sealer, SignIn: pl.signin,
 		AllowLoopbackCIMD: p.dev, Client: client, Log: log,
 	})
 	if err != nil {
@@ -119,11 +123,15 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 	}
 	pl.closers = append(pl.closers, func() { pl.edge.Close() })
 
+	tokens := authn.NewVerifier(pl.oauth, pl.cached, nil)
 	gateway := mcpgateway.New(mcpgateway.Config{
-		Sites: p.sites, Verifier: authn.NewVerifier(pl.oauth, pl.cached, nil), Registry: pl.cached, People: pl.cached,
+		Sites: p.sites, Verifier: tokens, Registry: pl.cached, People: pl.cached,
 		Challenged: pl.oauth.NoteChallenge, Signer: signer, Dispatch: dispatcher{pl.edge}, Audit: pl.audit,
 		AllowedOrigins: p.cfg.AllowedOrigins, Observe: observeCall(log), Log: log,
 	})
+	if err := pl.openAPI(p, client, tokens, gateway); err != nil {
+		return nil, err
+	}
 	pl.server = &http.Server{
 		Handler:           boundBodies(p.sites.Resolve(pl.cached, pl.tenantRoutes(gateway), pl.otherRoutes())),
 		ReadHeaderTimeout: headerTimeout,
@@ -139,8 +147,8 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 	return pl, nil
 }
 
-// tenantRoutes are everything below a tenant's base URL.
-func (pl *platform) tenantRoutes(gateway *mcpgateway.Gateway) http.Handler {
+// newRouter answers errors that handlers return with what may be said of them.
+func (pl *platform) newRouter() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = func(err error, c echo.Context) {
@@ -160,8 +168,16 @@ func (pl *platform) tenantRoutes(gateway *mcpgateway.Gateway) http.Handler {
 		}
 		http.Error(c.Response(), f.Message, status)
 	}
+	return e
+}
+
+// tenantRoutes are everything below a tenant's base URL.
+func (pl *platform) tenantRoutes(gateway *mcpgateway.Gateway) http.Handler {
+	e := pl.newRouter()
 	pl.signin.Register(e)
 	pl.oauth.Register(e)
+	pl.console.Register(e)
+	e.Any(api.Base+"/*", pl.api.Handler)
 	e.GET("/", func(c echo.Context) error {
 		return c.Redirect(http.StatusSeeOther, pl.sites.Base(site.From(c.Request().Context()).Slug)+"/connections")
 	})
@@ -200,6 +216,10 @@ func (pl *platform) otherRoutes() http.Handler {
 		}
 		fmt.Fprintln(w, "ready")
 	})
+	e := pl.newRouter()
+	pl.console.RegisterOperators(e)
+	e.Any(api.Base+"/*", pl.api.Handler)
+	mux.Handle("/", e)
 	return mux
 }
 

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -163,6 +164,9 @@ func (p *Platform) Issued() (Secrets, error) {
 	s.add(own.VaultSecret, "the platform's Vault secret")
 	s.add(super, "the database superuser's password")
 	s.add(root, "Vault's root token")
+	s.add(own.APIKey, "acme's API key")
+	s.add(own.OperatorKey, "the operators' key")
+	s.add(own.Operator, "the password of the operator")
 	for email, password := range own.People {
 		s.add(password, "the password of "+email)
 	}
@@ -250,14 +254,48 @@ func (s Secrets) In(where string, text []byte) error {
 	return errors.Join(errs...)
 }
 
+// shapes are secrets that are known by how they look: keys and tokens of ours,
+// and signed tokens, such as the console's, which never leaves the platform.
+var shapes = map[string]*regexp.Regexp{
+	"an API key":      regexp.MustCompile(`lk_(live|ops)_[A-Za-z0-9_-]{43}`),
+	"a token of ours": regexp.MustCompile(`\blk[a-z]_[A-Za-z0-9_-]{43}`),
+	"a signed token":  regexp.MustCompile(`eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}`),
+}
+
+// cookieSet is a cookie as an answer sets it.
+var cookieSet = regexp.MustCompile(`(?m)^Set-Cookie: [^=;]+=([^;\r\n]{20,})`)
+
+// given finds what browsers were given: it is theirs, and stands in no log.
+func (k *transcript) given() Secrets {
+	s := Secrets{}
+	for _, a := range k.all() {
+		for _, m := range cookieSet.FindAllSubmatch(a, -1) {
+			s.add(string(m[1]), "a cookie")
+		}
+	}
+	return s
+}
+
+// logged looks for what must be in no log and no record, whoever it belongs to.
+func logged(where string, text []byte, given Secrets) error {
+	errs := []error{given.In(where, text)}
+	for what, shape := range shapes {
+		if at := shape.FindIndex(text); at != nil {
+			errs = append(errs, fmt.Errorf("%s is in %s: …%.80s[here]", what, where, text[max(0, at[0]-80):at[0]]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // leaks looks for every secret wherever somebody may see it: in answers, in
 // logs, and in the audit. What a person signs in with and what an app was
-// given are theirs and not looked for.
+// given are theirs and looked for in logs and records only.
 func (p *Platform) leaks() error {
 	s, err := p.Issued()
 	if err != nil {
 		return err
 	}
+	given := p.seen.given()
 	var errs []error
 	for _, a := range p.seen.all() {
 		errs = append(errs, s.In("an answer or a command's output", a))
@@ -269,7 +307,7 @@ func (p *Platform) leaks() error {
 			errs = append(errs, err)
 			continue
 		}
-		errs = append(errs, s.In(filepath.Base(log), b))
+		errs = append(errs, s.In(filepath.Base(log), b), logged(filepath.Base(log), b, given))
 	}
 	// The ready screen shows the passwords of people, as it is meant to.
 	shown := maps.Clone(s)
@@ -281,7 +319,7 @@ func (p *Platform) leaks() error {
 	records, err := p.Audit(ctx, time.Time{})
 	errs = append(errs, err)
 	for _, r := range records {
-		errs = append(errs, s.In("an audit record", []byte(r.Text)))
+		errs = append(errs, s.In("an audit record", []byte(r.Text)), logged("an audit record", []byte(r.Text), given))
 	}
 	return errors.Join(errs...)
 }

@@ -31,6 +31,10 @@ import (
 // Ready is ready.json.
 type Ready struct {
 	BaseURL    string            `json:"base_url"`
+	Console    string            `json:"console"`
+	APIURL     string            `json:"api_url"`
+	APIKey     string            `json:"api_key"` // of acme, with the permission admin
+	Operator   Operator          `json:"operator"`
 	MCP        map[string]string `json:"mcp"`
 	Tenants    map[string]string `json:"tenants"`
 	Users      []User            `json:"users"`
@@ -41,6 +45,12 @@ type Ready struct {
 
 // User is somebody who can sign in.
 type User struct{ Tenant, Email, Password string }
+
+// Operator is who runs the platform.
+type Operator struct {
+	URL, Email, Password string
+	APIKey               string `json:"api_key"`
+}
 
 // Platform is a running `platform dev`.
 type Platform struct {

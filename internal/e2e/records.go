@@ -25,6 +25,9 @@ type devSecrets struct {
 	DatabaseURL string            `json:"database_url"`
 	VaultRole   string            `json:"vault_role"`
 	VaultSecret string            `json:"vault_secret"`
+	Operator    string            `json:"operator"`
+	APIKey      string            `json:"api_key"`
+	OperatorKey string            `json:"operator_key"`
 }
 
 func (p *Platform) secrets() (s devSecrets, err error) {
