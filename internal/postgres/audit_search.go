@@ -27,7 +27,7 @@ const (
 )
 
 // scanSizes are how many records are read in a row before looking at the clock.
-var scanSizes = []int{1000, 4000, 16000}
+var scanSizes = []int{500, 2000, 4000}
 
 // path is a way to records in the order of their time: an index of leading
 // columns and then (at, id), perhaps of some records only.

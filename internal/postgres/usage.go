@@ -96,7 +96,7 @@ var columnOf = map[string]string{
 
 // addUp adds records up by keys, which are expressions named k1, k2, …: first
 // by bucket, then the buckets into arrays.
-func addUp(keys []string, cond string) string {
+func addUp(keys []string, from, cond string) string {
 	var inner, names strings.Builder
 	for i, k := range keys {
 		fmt.Fprintf(&inner, "%s AS k%d, ", k, i+1)
@@ -117,7 +117,7 @@ func addUp(keys []string, cond string) string {
 				count(*) FILTER (WHERE category = 'access') AS access, count(*) FILTER (WHERE category = 'validation') AS validation,
 				count(*) FILTER (WHERE category = 'downstream') AS downstream, count(*) FILTER (WHERE category = 'rate_limit') AS rate_limit,
 				count(*) FILTER (WHERE category = 'internal') AS internal
-			FROM (SELECT ` + inner.String() + bucketOf + ` AS bucket, outcome, category FROM audit_events WHERE ` + isCall + ` AND ` + cond + `) calls
+			FROM (SELECT ` + inner.String() + bucketOf + ` AS bucket, outcome, category FROM ` + from + ` WHERE ` + isCall + ` AND ` + cond + `) calls
 			GROUP BY ` + names.String() + `bucket
 		) buckets ` + grouped + ` HAVING count(*) > 0`
 }
@@ -129,8 +129,8 @@ func addUp(keys []string, cond string) string {
 func (db *DB) RollUpUsage(ctx context.Context, now time.Time) (upto time.Time, err error) {
 	defer fault.Wrap(&err, "postgres.RollUpUsage")
 	for _, l := range usageLevels {
-		for more := true; more; {
-			if upto, more, err = db.rollUpStep(ctx, l, now); err != nil {
+		for first, more := true, true; more; first = false {
+			if upto, more, err = db.rollUpStep(ctx, l, now, first); err != nil {
 				return upto, err
 			}
 		}
@@ -138,7 +138,7 @@ func (db *DB) RollUpUsage(ctx context.Context, now time.Time) (upto time.Time, e
 	return upto, nil
 }
 
-func (db *DB) rollUpStep(ctx context.Context, l usageLevel, now time.Time) (upto time.Time, more bool, err error) {
+func (db *DB) rollUpStep(ctx context.Context, l usageLevel, now time.Time, first bool) (upto time.Time, more bool, err error) {
 	closed := floor(now.Add(-l.wait), l.step)
 	err = db.AcrossTenants(ctx, "usage is added up for all tenants at once", func(ctx context.Context, tx pgx.Tx) error {
 		var since time.Time
@@ -150,13 +150,14 @@ func (db *DB) rollUpStep(ctx context.Context, l usageLevel, now time.Time) (upto
 			return err
 		}
 		if upto.Unix() == 0 { // for the first time
-			var first *time.Time
-			if err := tx.QueryRow(ctx, `SELECT min(at) FROM audit_events WHERE at >= $1 AND at < $2`, closed.Add(-l.keep), closed).Scan(&first); err != nil {
+			var oldest *time.Time
+			if err := tx.QueryRow(ctx, `SELECT min(m.at) FROM tenants t, LATERAL (SELECT min(at) AS at FROM audit_events WHERE tenant_id = t.id AND at >= $1 AND at < $2) m`,
+				closed.Add(-l.keep), closed).Scan(&oldest); err != nil {
 				return err
 			}
 			since = closed
-			if first != nil {
-				since = floor(*first, l.step)
+			if oldest != nil {
+				since = floor(*oldest, l.step)
 			}
 			upto = since
 		}
@@ -164,7 +165,8 @@ func (db *DB) rollUpStep(ctx context.Context, l usageLevel, now time.Time) (upto
 			_, err := tx.Exec(ctx, `UPDATE usage_levels SET since = $2, upto = $3 WHERE level = $1 AND upto <> $3`, l.name, since, upto)
 			return err
 		}
-		if again := upto.Add(-l.step); l.twice && !again.Before(since) {
+		// The one that was the last; those that were missed had all their time.
+		if again := upto.Add(-l.step); first && l.twice && !again.Before(since) {
 			if err := rollUp(ctx, tx, l, again); err != nil {
 				return err
 			}
@@ -186,32 +188,47 @@ func (db *DB) rollUpStep(ctx context.Context, l usageLevel, now time.Time) (upto
 	return upto, more, err
 }
 
+// ofAll are the calls of a step, $2 to $3, of every tenant: one look into the
+// primary key for each, whatever the planner thinks of tenants' sizes.
+const ofAll = `SELECT e.* FROM tenants t, LATERAL (
+		SELECT tenant_id, at, server, tool, user_id, client_id, phase, method, outcome, category, latency_us
+		FROM audit_events WHERE tenant_id = t.id AND at >= $2 AND at < $3 OFFSET 0) e WHERE ` + isCall
+
 // rollUp makes one step anew.
 func rollUp(ctx context.Context, tx pgx.Tx, l usageLevel, at time.Time) error {
-	b := &pgx.Batch{}
-	b.Queue(`DELETE FROM usage WHERE level = $1 AND at = $2`, l.name, at)
+	if _, err := tx.Exec(ctx, `DELETE FROM usage WHERE level = $1 AND at = $2`, l.name, at); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, rollUpStatement(l), l.name, at, at.Add(l.step))
+	return err
+}
+
+// rollUpStatement reads the step's calls once and adds them up by each cut.
+func rollUpStatement(l usageLevel) string {
+	var sums []string
 	for _, cut := range l.cuts {
-		keys, into, hash := []string{"tenant_id"}, "", "''"
+		keys, hash := []string{"tenant_id"}, "''"
+		columns := map[string]string{}
 		for i, c := range cut.columns {
-			keys, into = append(keys, columnOf[c]), into+c+", "
-			hash += fmt.Sprintf(" || k%d || E'\\x01'", i+2)
+			name := fmt.Sprintf("k%d", i+2)
+			keys, columns[c], hash = append(keys, columnOf[c]), name, hash+" || "+name+" || E'\\x01'"
 		}
-		var from string
-		for i := range cut.columns {
-			from += fmt.Sprintf("k%d, ", i+2)
+		var four string
+		for _, c := range cutAll.columns {
+			four += cmp.Or(columns[c], "''") + ", "
 		}
 		peaks, join := "0, NULL::timestamptz", ""
 		if cut.name == cutMember.name {
 			peaks = "peak, peak_at"
 			join = `JOIN (SELECT DISTINCT ON (tenant_id, user_id) tenant_id, user_id, n AS peak, minute AS peak_at
-				FROM (SELECT tenant_id, user_id, date_trunc('minute', at) AS minute, count(*) AS n FROM audit_events WHERE ` + isCall + ` AND at >= $2 AND at < $3 GROUP BY 1, 2, 3) m
+				FROM (SELECT tenant_id, user_id, date_trunc('minute', at) AS minute, count(*) AS n FROM events GROUP BY 1, 2, 3) m
 				ORDER BY tenant_id, user_id, n DESC, minute) p ON p.tenant_id = k1 AND p.user_id = k2`
 		}
-		b.Queue(`INSERT INTO usage (tenant_id, level, cut, at, key, `+into+usageNumbers+`, peak, peak_at)
-			SELECT k1, $1::text, '`+cut.name+`', $2::timestamptz, md5(`+hash+`)::uuid, `+from+usageNumbers+`, `+peaks+`
-			FROM (`+addUp(keys, "at >= $2 AND at < $3")+`) sums `+join, l.name, at, at.Add(l.step))
+		sums = append(sums, `SELECT k1, $1::text, '`+cut.name+`', $2::timestamptz, md5(`+hash+`)::uuid, `+four+usageNumbers+`, `+peaks+`
+			FROM (`+addUp(keys, "events", "true")+`) sums `+join)
 	}
-	return tx.SendBatch(ctx, b).Close()
+	return `WITH events AS MATERIALIZED (` + ofAll + `)
+		INSERT INTO usage (tenant_id, level, cut, at, key, ` + strings.Join(cutAll.columns, ", ") + `, ` + usageNumbers + `, peak, peak_at) ` + strings.Join(sums, " UNION ALL ")
 }
 
 // part is a stretch of time, and the level that has it; "" is the records.
@@ -388,7 +405,7 @@ func usageRows(ctx context.Context, tx pgx.Tx, q audit.UsageQuery, cut usageCut,
 					keys = append(keys, "''::text")
 				}
 			}
-			statement = addUp(keys, strings.Join(conds, " AND "))
+			statement = addUp(keys, "audit_events", strings.Join(conds, " AND "))
 		} else {
 			for i, c := range columns {
 				conds = append(conds, c+" = "+a.add(values[i], "text"))
