@@ -19,6 +19,8 @@ const codes: Record<string, Words> = {
   invalid_request: { means: "The request was malformed, or one of its values cannot be stored.", todo: "Look which client sends it; its vendor has to correct that." },
   invalid_spec: { means: "What was declared of a server, role or person cannot be used.", todo: "Correct the line that is named and send it again." },
   conflict: { means: "A name was taken, or the change would contradict what is there.", todo: "Look at what is there first, then repeat the change." },
+  stale: { means: "What was to be changed had been changed meanwhile, so nothing was saved.", todo: "Nothing. Whoever it was reads it again and repeats the change." },
+  key_reused: { means: "An idempotency key came again with another request.", todo: "Nothing here. The script that sent it has to make a key for each request." },
   tool_failed: { means: "The tool ran and failed, or what it is made of does not work.", todo: "Try the tool on its server's page; its spec or its statement needs a correction." },
   upstream_unavailable: { means: "The system behind the tool did not answer. Nothing was changed.", todo: "Check that system, and the server's connection under Credentials." },
   credentials_unavailable: { means: "No credential could be issued for the call, so nothing was done.", todo: "Look at the connection under Credentials: it names what failed last." },
