@@ -18,6 +18,7 @@ func (c *contract) stock(tenant string) map[string]string {
 	c.must("operator", "PUT", at+"/roles/spare", object{"scopes": []object{}, "permissions": []string{}}, http.StatusOK, nil)
 	c.must("operator", "PUT", at+"/roles/spare-"+tenant, object{"scopes": []object{}}, http.StatusOK, nil)
 	c.must("operator", "PUT", at+"/members/spare@"+tenant+".test", object{"name": "Spare", "roles": []string{"spare"}}, http.StatusOK, nil)
+	c.must("operator", "PUT", at+"/members/gone@"+tenant+".test", object{"name": "Gone", "roles": []string{}}, http.StatusOK, nil)
 	for _, slug := range []string{"spare", "spare-" + tenant} {
 		c.must("operator", "PUT", at+"/servers/"+slug, object{"kind": "echo", "title": "Spare", "spec": echoSpec, "publish": true}, http.StatusOK, nil)
 	}
@@ -87,7 +88,7 @@ func (c *contract) examples() map[string]*example {
 		"putMember":         {path: member, body: object{"name": "Spare", "roles": []string{"spare"}}},
 		"getMemberAccess":   {path: member, foreign: noMember},
 		"endMemberSessions": {path: member, foreign: noMember, status: 204},
-		"deleteMember":      {path: map[string]string{"member": "spare@acme.test"}, foreign: noMember},
+		"deleteMember":      {path: map[string]string{"member": "gone@acme.test"}, foreign: noMember},
 
 		"listInvitations":  {},
 		"createInvitation": {body: object{"email": "new@acme.test", "roles": []string{"spare"}, "send": true}, status: 201},
@@ -118,7 +119,7 @@ func (c *contract) examples() map[string]*example {
 			"success": "it is for people: see TestAdminAddsAServer", "on record": "so is this", "missing right": "a key with admin is refused as a key",
 		}},
 		"getTool":         {path: tool, foreign: noServer},
-		"updateTool":      {path: tool, foreign: noServer, body: object{"title": "Say it again", "publish": true}},
+		"updateTool":      {path: tool, foreign: noServer, body: object{"scope": "spare:again", "publish": true}},
 		"listTools":       {},
 		"listConnections": {},
 		"getConnection":   {path: map[string]string{"server": "orders"}, foreign: noServer},
