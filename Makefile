@@ -51,7 +51,7 @@ check: ## Vet and run the short tests: under 2 minutes when warm
 	go vet ./...
 	go test -short -p $(P) -timeout 5m $$(go list ./... | grep -vE '$(SLOW)')
 
-bench: need prepare ## Measure beside a plain SDK server: calls, memory, starts, tokens
+bench: need prepare ## Measure beside a plain SDK server, and the audit explorer on 1.5 million records
 	go test -run '^$$' -bench . -timeout 30m ./internal/bench
 
 need: ## Check for (as root on Debian: install) what tests need

@@ -12,6 +12,7 @@ import (
 
 	"latchkey/internal/audit"
 	"latchkey/internal/fault"
+	"latchkey/internal/tenants"
 )
 
 // method is what stands in a record of a change, beside tools/call.
@@ -24,6 +25,9 @@ func (a *API) event(r *request, phase audit.Phase, state audit.State) audit.Even
 	}
 	if e.Client == "" {
 		e.Client = r.caller.ID
+	}
+	if r.caller.Kind == MeKindOperator { // no tenant's person, but somebody
+		e.User = tenants.UserID(r.caller.Email)
 	}
 	for _, p := range r.op.needs {
 		e.Scope = strings.TrimSpace(e.Scope + " " + string(p))

@@ -454,3 +454,13 @@ func FuzzCursors(f *testing.F) {
 		}
 	})
 }
+
+// Whoever runs the platform is named in what they do to a tenant.
+func TestOperatorsWritesNameThem(t *testing.T) {
+	w := recordsWorld(t)
+	w.refused(fault.InvalidRequest, "operator", "PUT", "/tenants/acme/members/x@acme.test", map[string]any{"name": ""})
+	page := into[AuditPage](t, w.must(200, "auditor", "GET", "/tenants/acme/audit/events?method=api&member=ops@example.test", nil))
+	if len(page.Data) == 0 || deref(page.Data[0].Member) != "ops@example.test" || deref(page.Data[0].Tool) != "putMember" {
+		t.Errorf("%+v", page.Data)
+	}
+}

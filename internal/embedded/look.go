@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 )
 
@@ -133,7 +134,8 @@ func StateFolder(dir string) Look {
 	}
 	lock, err := lockFolder(abs)
 	if err != nil {
-		return Look{Found: "in use: " + err.Error()}
+		who, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), abs+" is "), ". ")
+		return Look{Found: who}
 	}
 	lock.Close()
 	return Look{Found: "there, and not in use"}

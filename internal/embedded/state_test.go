@@ -3,6 +3,7 @@ package embedded
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -86,5 +87,26 @@ func TestCacheDir(t *testing.T) {
 	}
 	if got, err := CacheDir(""); err != nil || got != filepath.Join(base, "latchkey") {
 		t.Errorf("CacheDir() = %q, %v", got, err)
+	}
+}
+
+func TestStateFolderSaysWhoHasIt(t *testing.T) {
+	dir := t.TempDir()
+	if l := StateFolder(filepath.Join(dir, "new")); l.Fix != "" || !strings.Contains(l.Found, "none yet") {
+		t.Errorf("%+v", l)
+	}
+	s, err := OpenState(filepath.Join(dir, "held"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := StateFolder(s.Dir()); l.Fix != "" || !strings.HasPrefix(l.Found, "in use by") || strings.Contains(l.Found, "kill") {
+		t.Errorf("%+v", l)
+	}
+	s.Close()
+	if l := StateFolder(s.Dir()); l.Found != "there, and not in use" {
+		t.Errorf("%+v", l)
+	}
+	if l := StateFolder("/etc"); l.Fix == "" {
+		t.Errorf("%+v", l)
 	}
 }

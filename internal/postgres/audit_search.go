@@ -404,7 +404,8 @@ func (db *DB) AuditNames(ctx context.Context, t tenants.ID, events []audit.Event
 			_, err := pgx.ForEachRow(rows, []any{&id, &name}, func() error { n.Users[tenants.UserID(id)] = name; return nil })
 			return err
 		})
-		b.Queue(`SELECT id, name FROM oauth_clients WHERE id = ANY ($1) AND name <> ''`, clients).Query(func(rows pgx.Rows) error {
+		b.Queue(`SELECT id, name FROM oauth_clients WHERE id = ANY ($1) AND name <> ''
+			UNION ALL SELECT id, name FROM api_keys WHERE id = ANY ($1) UNION ALL SELECT id, name FROM operator_keys WHERE id = ANY ($1)`, clients).Query(func(rows pgx.Rows) error {
 			_, err := pgx.ForEachRow(rows, []any{&id, &name}, func() error { n.Clients[id] = name; return nil })
 			return err
 		})
