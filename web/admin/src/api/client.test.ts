@@ -8,13 +8,12 @@ const role = { name: "finance", description: "", scopes: [], permissions: [], me
 test("what is read keeps its tag, and a write carries it", async () => {
   const seen = platform({
     "GET /tenants/{tenant}/roles/{role}": () => new Reply(role, { etag: '"v1"' }),
-    "PUT /tenants/{tenant}/roles/{role}": () => new Reply(role, { etag: '"v2"' }),
+    "PUT /tenants/{tenant}/roles/{role}": () => role,
   });
   const read = await tagged(api.GET("/tenants/{tenant}/roles/{role}", { params: { path: at({ role: "finance" }) } }));
   expect(read).toEqual({ data: role, etag: '"v1"' });
-  const written = await tagged(api.PUT("/tenants/{tenant}/roles/{role}", { params: { path: at({ role: "finance" }), header: { "If-Match": read.etag } }, body: { scopes: [] } }));
+  await body(api.PUT("/tenants/{tenant}/roles/{role}", { params: { path: at({ role: "finance" }), header: { "If-Match": read.etag } }, body: { scopes: [] } }));
   expect(seen[1]!.headers.get("If-Match")).toBe('"v1"');
-  expect(written.etag).toBe('"v2"');
 });
 
 test("a write of something older fails as stale", async () => {

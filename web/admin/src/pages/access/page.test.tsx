@@ -15,7 +15,15 @@ const box = (name: string) => screen.findByRole("checkbox", { name });
 
 test("what is changed is saved at once, with the tag of what was read", async () => {
   const saved = { ...matrix, open: [...matrix.open, 2, 3] };
-  const seen = platform(base({ "PATCH /tenants/{tenant}/access": () => new Reply(saved, { etag: '"m2"' }) }));
+  let now = { matrix, tag: '"m1"' };
+  const seen = platform(base({
+    "GET /tenants/{tenant}/access": () => new Reply(now.matrix, { etag: now.tag }),
+    // Answers to writes carry no tag.
+    "PATCH /tenants/{tenant}/access": () => {
+      now = { matrix: saved, tag: '"m2"' };
+      return saved;
+    },
+  }));
   open("/access");
   fireEvent.click(await box("viewer opens notes:write on orders"));
   expect((await box("viewer opens notes:write on orders, not saved yet")).getAttribute("aria-checked")).toBe("true");
@@ -27,6 +35,13 @@ test("what is changed is saved at once, with the tag of what was read", async ()
   expect(patch.headers.get("If-Match")).toBe('"m1"');
   expect(patch.body).toEqual({ changes: [{ role: "viewer", server: "orders", scope: "notes:write", open: true }] });
   expect((await box("viewer opens notes:write on orders")).getAttribute("aria-checked")).toBe("true");
+
+  // One goes on: the next change stands on what was saved.
+  fireEvent.click(await box("viewer opens diagnostics on diagnostics"));
+  await userEvent.click(screen.getByRole("button", { name: "Save" }));
+  await waitFor(() => expect(seen.filter((s) => s.method === "PATCH")).toHaveLength(2));
+  expect(seen.findLast((s) => s.method === "PATCH")!.headers.get("If-Match")).toBe('"m2"');
+  expect(screen.queryByText("Somebody changed access meanwhile")).toBeNull();
 });
 
 test("who was slower keeps their changes and puts them on top", async () => {

@@ -125,13 +125,13 @@ function Workbench({ model, access, role, setRole }: WorkbenchProps) {
         {!readOnly && <SelectionBar model={model} rows={rows} selection={clamped} onEdit={access.edit} onClear={() => setSelection({ anchor: selection.active, active: selection.active })} />}
   
         {model.pending > 0 && (
-          <PendingBar pending={model.pending} summaries={summaries} saving={access.save.isPending} onReview={review.open} onDiscard={access.discard}
+          <PendingBar pending={model.pending} summaries={summaries} saving={access.save.isPending || !access.ready} onReview={review.open} onDiscard={access.discard}
             onSave={() => access.save.mutate(undefined, { onError: (error) => { if (!isStale(error)) review.open(); } })} />
         )}
       </div>
       {access.save.isError && !isStale(access.save.error) && !reviewing && <ErrorState error={access.save.error} title="Nothing was saved" />}
       <Review
-        opened={reviewing} onClose={review.close} pending={model.pending} summaries={summaries} saving={access.save.isPending} error={isStale(access.save.error) ? undefined : access.save.error}
+        opened={reviewing} onClose={review.close} pending={model.pending} summaries={summaries} saving={access.save.isPending || !access.ready} error={isStale(access.save.error) ? undefined : access.save.error}
         onRevert={(items) => { for (const item of items) access.toggle([item.cell]); }}
         onSave={() => access.save.mutate(undefined, { onSuccess: review.close, onError: (error) => { if (isStale(error)) review.close(); } })}
       />

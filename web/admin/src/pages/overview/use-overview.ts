@@ -36,7 +36,10 @@ export function useOverview() {
   });
   const clients = useQuery({
     queryKey: ["overview", "clients"], enabled: can("clients:read"),
-    queryFn: async ({ signal }) => (await body(api.GET("/tenants/{tenant}/clients", { params: { path, query: { authorized: true, limit: 50 } }, signal }))).data,
+    queryFn: async ({ signal }) => {
+      const page = await body(api.GET("/tenants/{tenant}/clients", { params: { path, query: { authorized: true, limit: 50 } }, signal }));
+      return page.data.filter((c) => c.kind !== "console"); // this page is one itself
+    },
   });
   const denied = useQuery({
     queryKey: ["overview", "denied", since], enabled: can("audit:read"),
