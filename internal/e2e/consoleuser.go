@@ -62,9 +62,9 @@ const finder = `((kind, name, mark) => {
   const shown = e => e.checkVisibility({opacityProperty: false, visibilityProperty: true}) && !e.closest('[aria-hidden="true"],[inert]');
   const text = e => (e.getAttribute('aria-label') || (e.getAttribute('aria-labelledby') || '').split(' ').map(i => document.getElementById(i)?.innerText || '').join(' ').trim() || e.innerText || e.title || '').replace(/\s+/g, ' ').trim();
   const kinds = {
-    press: 'button,a[href],[role=tab],[role=menuitem],[role=option],[role=checkbox],[role=radio],summary,label',
+    press: 'button,a[href],input[type=checkbox],input[type=radio],[role=tab],[role=menuitem],[role=option],[role=checkbox],[role=radio],summary,label',
     field: 'input:not([type=hidden]),textarea,[contenteditable=true],[role=textbox]',
-    any: '*',
+    group: '[role=group],section',
   };
   const label = e => text(e) || [...(e.labels || [])].map(l => l.innerText).join(' ') || e.placeholder || '';
   const all = [...document.querySelectorAll(kinds[kind])].filter(shown);
@@ -86,7 +86,7 @@ func (c *Console) find(kind, name string) string {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	call := finder + "(" + strings.Trim(string(args), "[]") + ")"
+	call := "document.body ? " + finder + "(" + strings.Trim(string(args), "[]") + ") : 'no page yet'"
 	err = poll(20*time.Second, func() error {
 		if no := pagestest.Get(c.Browser, chromedp.Evaluate[string](call)); no != "" {
 			return fmt.Errorf("%s %q: %s", kind, name, no)
@@ -119,8 +119,16 @@ func (c *Console) Press(names ...string) {
 // Fill types into a field in place of what is there.
 func (c *Console) Fill(label, text string) {
 	c.t.Helper()
-	at := chromedp.CSS(c.find("field", label))
-	c.Do(chromedp.Clear(at), chromedp.SendKeys(at, text))
+	at := c.find("field", label)
+	if strings.Contains(text, "\n") { // pasted: typed, an editor would indent it
+		value, err := json.Marshal(text)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		c.Do(chromedp.Evaluate[chromedp.Void](`(e => { e.focus(); e.select(); document.execCommand('insertText', false, ` + string(value) + `); })(document.querySelector('` + at + `'))`))
+		return
+	}
+	c.Do(chromedp.Evaluate[chromedp.Void](`(e => { e.focus(); e.select(); })(document.querySelector('`+at+`'))`), chromedp.SendKeys(chromedp.CSS(at), text))
 }
 
 // Choose picks an option of a list that opens below a field.
@@ -131,10 +139,10 @@ func (c *Console) Choose(label, option string) {
 	c.Press(option)
 }
 
-// Value is what a field holds.
-func (c *Console) Value(label string) string {
+// Shown is what stands in a box to copy from.
+func (c *Console) Shown(label string) string {
 	c.t.Helper()
-	return pagestest.Get(c.Browser, chromedp.Evaluate[string](`document.querySelector('`+c.find("field", label)+`').value`))
+	return pagestest.Get(c.Browser, chromedp.Evaluate[string](`document.querySelector('`+c.find("group", label)+` code').innerText`))
 }
 
 // See waits until the page says all of these.

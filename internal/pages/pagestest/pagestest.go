@@ -131,7 +131,7 @@ func (b *Browser) Size(width, height int64) {
 // Text is what the page says, as it is shown.
 func (b *Browser) Text() string {
 	b.t.Helper()
-	return Get(b, chromedp.Evaluate[string](`document.body.innerText`))
+	return Get(b, chromedp.Evaluate[string](`document.body ? document.body.innerText : ""`))
 }
 
 // Location is where the window is.
