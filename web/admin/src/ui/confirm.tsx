@@ -32,11 +32,18 @@ export function ConfirmDialog(props: Props) {
   );
 }
 
-function Question({ onClose, children, action, danger, typed, dryRun, onConfirm }: Props) {
+function Question({ opened, onClose, children, action, danger, typed, dryRun, onConfirm }: Props) {
   const [text, setText] = useState("");
   const form = useId();
-  const preview = useQuery({ queryKey: ["dry-run", ...(dryRun?.key ?? [])], queryFn: () => dryRun!.read(), enabled: dryRun !== undefined, gcTime: 0, staleTime: 0 });
   const act = useMutation({ mutationFn: onConfirm, onSuccess: onClose });
+  const preview = useQuery({
+    queryKey: ["dry-run", ...(dryRun?.key ?? [])],
+    queryFn: () => dryRun!.read(),
+    // Once it is being done there is nothing to try any more, also when everything is read again.
+    enabled: opened && dryRun !== undefined && act.isIdle,
+    gcTime: 0,
+    staleTime: 0,
+  });
   const ready = (!typed || text.trim() === typed) && (!dryRun || preview.isSuccess);
   return (
     <form id={form} onSubmit={(e) => { e.preventDefault(); if (ready && !act.isPending) act.mutate(); }}>
