@@ -35,7 +35,8 @@ test("roles change where they stand, with the tag of a fresh read", async () => 
   open("/people");
   await userEvent.click(await screen.findByRole("button", { name: "Change the roles of vic@acme.test" }));
   await userEvent.click(await screen.findByRole("combobox", { name: "Roles" }));
-  await userEvent.click(await screen.findByRole("option", { name: "finance", hidden: true }));
+  // The filter above has options of the same names; the last list is the open one.
+  await userEvent.click((await screen.findAllByRole("option", { name: "finance", hidden: true })).at(-1)!);
   await accessible();
   await userEvent.click(screen.getByRole("button", { name: "Save roles" }));
   await waitFor(() => expect(seen.find((s) => s.method === "PUT")).toBeTruthy());

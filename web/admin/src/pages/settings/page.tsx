@@ -31,7 +31,7 @@ export function Page() {
       <Loaded query={query} rows={8}>
         {(read) => (
           <Stack gap="md">
-            <Section title="Name"><NameForm key={read.etag} read={read} onReload={() => void query.refetch()} /></Section>
+            <Section title="Tenant"><NameForm key={read.etag} read={read} onReload={() => void query.refetch()} /></Section>
             <Section title="Quotas" says="Set by whoever runs the platform. At a limit nothing more can be added; what is there goes on."><QuotaTable quotas={read.data.quotas} /></Section>
             <Addresses tenant={read.data} />
             <Declarative slug={read.data.slug} />
