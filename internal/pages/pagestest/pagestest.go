@@ -112,11 +112,12 @@ func (b *Browser) Submit(action chromedp.Action[chromedp.Void]) {
 	Get(b, chromedp.WaitEvent(page.LoadEventFired, func(page.EventLoadEventFired) bool { return true }, action))
 }
 
-// Theme is what the browser says the person prefers: light or dark.
+// Theme is what the browser says the person prefers: light or dark, and no
+// motion, so that what is looked at has arrived.
 func (b *Browser) Theme(name string) {
 	b.t.Helper()
 	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"}},
 	})
 }
 
