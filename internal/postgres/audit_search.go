@@ -205,8 +205,8 @@ func (s *scan) next(p path, size, limit int) (string, arguments) {
 	return fmt.Sprintf(`SELECT %s, matches, n FROM (
 			SELECT *, %s AS matches, row_number() OVER (ORDER BY %s) AS n
 			FROM (SELECT * FROM audit_events WHERE %s ORDER BY %s LIMIT %d) read) x
-		WHERE matches OR n = %d ORDER BY n LIMIT %d`,
-		auditColumns, s.rest(&a), order, within, order, size, size, limit), a
+		WHERE matches OR n = %d ORDER BY %s LIMIT %d`,
+		auditColumns, s.rest(&a), order, within, order, size, size, order, limit), a
 }
 
 type scanned struct {
@@ -330,6 +330,11 @@ func (db *DB) ExportAudit(ctx context.Context, t tenants.ID, f audit.Filter, aft
 
 func (db *DB) scan(ctx context.Context, t tenants.ID, s scan, limit int, page *audit.Page) error {
 	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) (err error) {
+		// The planner takes a range of unknown ends for a few records, and would
+		// read and sort all of it.
+		if _, err := tx.Exec(ctx, `SET LOCAL enable_sort = off`); err != nil {
+			return err
+		}
 		*page, err = s.run(ctx, tx, limit)
 		return err
 	})
