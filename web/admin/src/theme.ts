@@ -63,7 +63,6 @@ export const theme = createTheme({
     Input: field,
     // Focus goes to the menu itself: the placeholder that would take it is none that a menu may hold.
     Menu: { defaultProps: { withInitialFocusPlaceholder: false } },
-    MenuItem: { vars: (_theme: MantineTheme, { color }: { color?: string }) => ({ item: color === "red" ? { "--menu-item-color": "var(--lk-bad)" } : {} }) },
     Loader: { defaultProps: { size: "sm", type: "oval" } },
     Modal: { defaultProps: { centered: true, radius: "lg", ...overlaid } },
     NavLink: { defaultProps: { variant: "subtle" } },
