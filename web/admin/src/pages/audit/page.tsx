@@ -15,6 +15,7 @@ import { FilterPanel } from "./filter-panel";
 import { aspectQuery, auditQuery, badFilters, exportURL, type Aspect, type AspectQuery, type AuditQuery, type AuditSearch } from "./filters";
 import { LiveBar } from "./live-bar";
 import { EventList } from "./list";
+import bar from "./live-bar.module.css";
 import { audit as route } from "./routes";
 import { patience, searched } from "./searched";
 import { onTop, type AuditEvent } from "./tail";
@@ -110,7 +111,7 @@ function LiveList({ query, open, onOpen }: ListProps & { query: AspectQuery }) {
   });
   const rows = useMemo(() => onTop(tail, before.data?.data ?? []), [tail, before.data]);
   return (
-    <>
+    <div className={bar.live}>
       <LiveBar tail={tail} line={line} onPause={pause} onResume={resume} onRetry={retry} />
       {rows.length === 0 ? (
         <EmptyState icon={IconListSearch} title="Waiting for the first record">Records appear here in the second in which they are made.</EmptyState>
@@ -120,7 +121,7 @@ function LiveList({ query, open, onOpen }: ListProps & { query: AspectQuery }) {
           foot={<span>{tail.dropped > 0 ? `The newest ${count(rows.length, "record")}; older ones were let go. ` : ""}Switch Live off to search further back.</span>}
         />
       )}
-    </>
+    </div>
   );
 }
 
