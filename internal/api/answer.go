@@ -47,7 +47,7 @@ func (a *API) answer(next echo.HandlerFunc) echo.HandlerFunc {
 			case op.write():
 				err = a.change(c, r, next)
 			default:
-				err = a.show(c, next)
+				err = a.show(c, op, next)
 			}
 		}
 		if err != nil {
@@ -205,14 +205,15 @@ func (h *held) release(c echo.Context) error {
 	return err
 }
 
-// show answers a read, with its ETag.
-func (a *API) show(c echo.Context, next echo.HandlerFunc) error {
+// show answers a read, with its ETag. What changes by itself is sent anew each
+// time.
+func (a *API) show(c echo.Context, op *operation, next echo.HandlerFunc) error {
 	h, err := a.hold(c, next)
 	if err != nil {
 		return err
 	}
-	h.tag()
-	if tag := h.header.Get("ETag"); tag != "" && slices.Contains(splitTags(c.Request().Header.Values("If-None-Match")), tag) {
+	h.tag(op)
+	if tag := h.header.Get("ETag"); tag != "" && len(op.volatile) == 0 && slices.Contains(splitTags(c.Request().Header.Values("If-None-Match")), tag) {
 		h.status = http.StatusNotModified
 	}
 	return h.release(c)
@@ -227,6 +228,9 @@ func (a *API) change(c echo.Context, r *request, next echo.HandlerFunc) error {
 				return a.recordRefusal(c.Request().Context(), r, err)
 			}
 			h, err = a.recorded(c, r, func() (*held, error) { return a.hold(c, next) })
+			if err == nil && r.op.tagged {
+				h.tag(r.op)
+			}
 			return err
 		})
 		return h, err

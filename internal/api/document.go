@@ -42,6 +42,11 @@ type operation struct {
 	unlocked bool // a write that waits for no other
 	// unrecorded is a POST that changes nothing, such as a check.
 	unrecorded bool
+	// tagged: it answers what a GET of its path answers, so it has the same ETag.
+	tagged bool
+	// volatile are members of the answer that change by themselves, such as when a
+	// person was last seen. They are no part of the ETag.
+	volatile   []string
 	queries    []string
 	validation *routers.Route
 }
@@ -105,6 +110,24 @@ func (d *document) read(path, method string, item *openapi3.PathItem, o *openapi
 			}
 		}
 	}
+	if own := answerOf(o); own != nil {
+		op.tagged = item.Get != nil && own.Ref != "" && answerOf(item.Get) != nil && own.Ref == answerOf(item.Get).Ref
+		for name, member := range own.Value.Properties {
+			if v, _ := member.Value.Extensions["x-volatile"].(bool); v {
+				op.volatile = append(op.volatile, name)
+			}
+		}
+	}
 	op.validation = &routers.Route{Spec: d.spec, Path: path, PathItem: item, Method: method, Operation: o}
 	return op, nil
+}
+
+// answerOf is the schema of what an operation answers when all is well.
+func answerOf(o *openapi3.Operation) *openapi3.SchemaRef {
+	if ok := o.Responses.Status(http.StatusOK); ok != nil {
+		if m := ok.Value.Content.Get("application/json"); m != nil {
+			return m.Schema
+		}
+	}
+	return nil
 }

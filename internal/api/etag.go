@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,13 +15,24 @@ import (
 
 // tag gives a successful JSON answer its ETag: a hash of what it says, so that
 // it needs no version to be kept and cannot disagree with what was read.
-func (h *held) tag() {
+func (h *held) tag(op *operation) {
 	if h.status == http.StatusOK && strings.HasPrefix(h.header.Get("Content-Type"), "application/json") {
-		h.header.Set("ETag", tagOf(h.body.Bytes()))
+		h.header.Set("ETag", tagOf(h.body.Bytes(), op.volatile))
 	}
 }
 
-func tagOf(body []byte) string {
+func tagOf(body []byte, volatile []string) string {
+	if len(volatile) > 0 {
+		var o map[string]json.RawMessage
+		if json.Unmarshal(body, &o) == nil {
+			for _, name := range volatile {
+				delete(o, name)
+			}
+			if stable, err := json.Marshal(o); err == nil {
+				body = stable
+			}
+		}
+	}
 	sum := sha256.Sum256(body)
 	return `"` + base64.RawURLEncoding.EncodeToString(sum[:15]) + `"`
 }
@@ -56,12 +68,13 @@ func (a *API) read(c echo.Context) (string, error) {
 	h := &held{header: http.Header{}}
 	ic := a.echo.NewContext(inner, h)
 	a.echo.Router().Find(http.MethodGet, echo.GetPath(inner), ic)
-	if a.document.byRoute[http.MethodGet+" "+ic.Path()] == nil {
+	op := a.document.byRoute[http.MethodGet+" "+ic.Path()]
+	if op == nil {
 		return "", fault.New(fault.InvalidRequest, "This cannot be read, so there is no ETag to match. Leave If-Match out.")
 	}
 	if err := ic.Handler()(ic); err != nil {
 		return "", err
 	}
-	h.tag()
+	h.tag(op)
 	return h.header.Get("ETag"), nil
 }

@@ -70,8 +70,9 @@ func TestAdminRunsATenant(t *testing.T) {
 
 	// The grant goes, and the client is told to sign in again.
 	dana.Go("/clients?" + url.Values{"tab": {"grants"}, "member": {"nora@acme.test"}}.Encode())
+	dana.Press("Revoke what nora@acme.test gave End-to-end test")
+	dana.See("can no longer use orders for nora@acme.test")
 	dana.Press("Revoke")
-	dana.Press("Revoke the grant")
 	wantWithin(t, 5*time.Second, func() Answer { return p.MustCall(t, orders, k.Access, "search_orders", map[string]any{"query": "x"}) }, unauthorized)
 	if k, err := app.Renew(t.Context(), k.Refresh); err == nil {
 		t.Errorf("the refresh token still gives %s", k.Scope)

@@ -216,6 +216,7 @@ func (b *Browser) CheckHere(name string) {
 		b.Size(width, 900)
 		for _, theme := range []string{"light", "dark"} {
 			b.Theme(theme)
+			b.settle(theme)
 			for _, v := range b.Axe() {
 				b.t.Errorf("%s, %s, %d px: %s", name, theme, width, v)
 			}
@@ -228,6 +229,21 @@ func (b *Browser) CheckHere(name string) {
 	}
 	b.Size(1100, 900)
 	b.Theme("light")
+}
+
+// settle waits until a page has followed the theme: one whose script does it
+// says so on its root, and colours may take a moment to change.
+func (b *Browser) settle(theme string) {
+	b.t.Helper()
+	Get(b, chromedp.Evaluate[int](`(async theme => {
+		const frame = () => new Promise(requestAnimationFrame);
+		const root = document.documentElement;
+		for (let i = 0; i < 600 && root.dataset.mantineColorScheme && root.dataset.mantineColorScheme !== theme; i++) await frame();
+		await frame(); await frame();
+		await Promise.all(document.getAnimations().filter(a => a instanceof CSSTransition).map(a => a.finished.catch(() => {})));
+		await frame();
+		return 0;
+	})("`+theme+`")`, chromedp.EvalAwaitPromise))
 }
 
 // Shot writes a picture of the whole page into the folder that
