@@ -222,7 +222,7 @@ func (b *Browser) CheckHere(name string) {
 			}
 			over := Get(b, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
 			if over > 0 {
-				b.t.Errorf("%s, %d px: the page is %d px wider than the window", name, width, over)
+				b.t.Errorf("%s, %d px: the page is %d px wider than the window, because of %s", name, width, over, Get(b, chromedp.Evaluate[string](widest)))
 			}
 			b.Shot(fmt.Sprintf("%s-%s-%d", name, theme, width))
 		}
@@ -230,6 +230,13 @@ func (b *Browser) CheckHere(name string) {
 	b.Size(1100, 900)
 	b.Theme("light")
 }
+
+// widest names what reaches out of the window and is in nothing that scrolls.
+const widest = `[...document.querySelectorAll('body *')].filter(e => {
+	if (e.getBoundingClientRect().right <= document.documentElement.clientWidth + 0.5) return false;
+	for (let p = e.parentElement; p && p !== document.body; p = p.parentElement) if (getComputedStyle(p).overflowX !== 'visible') return false;
+	return true;
+}).filter(e => !e.closest('header')).map(e => e.outerHTML.slice(0, 160)).slice(0, 4).join(' | ')`
 
 // settle waits until a page has followed the theme: one whose script does it
 // says so on its root, and colours may take a moment to change.
