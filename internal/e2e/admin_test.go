@@ -58,6 +58,7 @@ func TestAdminRunsATenant(t *testing.T) {
 	dana.Go("/access")
 	dana.Press("finance opens refunds:write on orders")
 	dana.See("finance closes 1 scope")
+	dana.Shot("story-access")
 	dana.Press("Save")
 	refund := func() Answer {
 		return p.MustCall(t, orders, k.Access, "issue_refund", refundOf(payable(t, p), reason))
@@ -67,6 +68,7 @@ func TestAdminRunsATenant(t *testing.T) {
 	// The denial stands in the explorer, with who and why.
 	dana.Go("/audit?" + url.Values{"outcome": {"refused"}, "member": {"nora@acme.test"}}.Encode())
 	dana.See("issue_refund", "nora@acme.test", "role_not_allowed")
+	dana.Shot("story-audit")
 
 	// The grant goes, and the client is told to sign in again.
 	dana.Go("/clients?" + url.Values{"tab": {"grants"}, "member": {"nora@acme.test"}}.Encode())
@@ -95,6 +97,7 @@ func TestAdminAddsAServer(t *testing.T) {
 	dana.See("Spec")
 	dana.Fill("Spec", "tools:\n- {name: ecko, scope: smoke}\n")
 	dana.See("ecko", "Line 2")
+	dana.Shot("story-add-server")
 	dana.Fill("Spec", "tools:\n- {name: echo, scope: smoke}\n")
 	dana.See("1 tool")
 	dana.Press("Save the draft")
@@ -105,6 +108,7 @@ func TestAdminAddsAServer(t *testing.T) {
 	dana.Fill("text", "hello from a draft")
 	dana.Press("Call echo")
 	dana.See("hello from a draft", "Call ca")
+	dana.Shot("story-try")
 	dana.Press("Next")
 	dana.Press("support opens smoke")
 	dana.Press("Publish and open 1 scope")
