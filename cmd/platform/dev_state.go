@@ -177,15 +177,15 @@ func (r ready) print(w io.Writer) {
 	fmt.Fprintf(w, "\nReady in %.1f s\n", float64(r.ReadyMS)/1000)
 	fmt.Fprintf(w, "  Console     %-42s %s\n", r.Console, r.signInFor("admin"))
 	fmt.Fprintf(w, "  Operator    %-42s %s / %s\n", r.Operator.URL, r.Operator.Email, r.Operator.Password.Reveal())
+	fmt.Fprintf(w, "  API         %s/docs\n", r.APIURL)
 	fmt.Fprintf(w, "  MCP         %s\n", r.MCP["orders"])
 	for _, u := range r.Users {
 		if u.Tenant == "acme" {
 			fmt.Fprintf(w, "  Sign in as  %-18s %s   (%s)\n", u.Email, u.Password, strings.Join(u.Roles, ", "))
 		}
 	}
-	fmt.Fprintf(w, "  Connections %s/connections\n", r.BaseURL)
 	fmt.Fprintf(w, "Try it:  claude mcp add --transport http orders %s\n", r.MCP["orders"])
-	fmt.Fprintf(w, "Stop: Ctrl-C   Reset: make dev-reset   For scripts: .dev/ready.json   Logs: .dev/\n")
+	fmt.Fprintf(w, "Stop: Ctrl-C   Reset: make dev-reset   Check: ./bin/platform doctor   For scripts: .dev/ready.json   Logs: .dev/\n")
 }
 
 func devMetrics() (url string, stop func() error, err error) {
