@@ -2,6 +2,7 @@ import { Badge, Text } from "@mantine/core";
 import { IconLock } from "@tabler/icons-react";
 import { api, at, body, type Schemas } from "~/api/client";
 import { useCan } from "~/api/me";
+import { stateOf } from "~/connection/state";
 import { withFilter } from "~/lib/filters";
 import { ButtonLink, TextLink } from "~/ui/link";
 import { PageHeader } from "~/ui/page-header";
@@ -10,7 +11,6 @@ import { EmptyState } from "~/ui/states";
 import { RelativeTime } from "~/ui/time";
 import { ConnectionDrawer } from "./connection";
 import { credentials as route } from "./routes";
-import { stateOf } from "./state";
 
 type Connection = Schemas["Connection"];
 

@@ -1,7 +1,7 @@
 import { Button, Group, Stack, Text } from "@mantine/core";
 import type { UseFormReturnType } from "@mantine/form";
-import { ConnectionFields } from "./connection-form";
-import type { SQLConnection } from "./sql-connection";
+import { ConnectionFields } from "~/connection/fields";
+import type { SQLConnection } from "~/connection/sql";
 
 export function StepConnection({ form, onBack, onNext }: { form: UseFormReturnType<SQLConnection>; onBack: () => void; onNext: () => void }) {
   return (

@@ -2,12 +2,12 @@ import { Button, Grid, Group, Stack, Text } from "@mantine/core";
 import type { UseFormReturnType } from "@mantine/form";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { api, at, body } from "~/api/client";
+import { showConnectionProblem } from "~/connection/problem";
+import { toDeclared, type SQLConnection } from "~/connection/sql";
 import { ErrorState } from "~/ui/states";
 import { CheckResult } from "./check-result";
-import { showConnectionProblem } from "./connection-problem";
 import type { Server } from "./queries";
 import { SpecEditor } from "./spec-editor";
-import { toDeclared, type SQLConnection } from "./sql-connection";
 import { useCheck } from "./use-check";
 import type { About } from "./wizard";
 
