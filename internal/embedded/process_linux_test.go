@@ -14,15 +14,24 @@ func TestChildOutlivesTheThreadThatAskedForIt(t *testing.T) {
 		*Child
 		thread int
 	}
-	ch := make(chan started)
-	go func() {
+	ch, hold := make(chan started), make(chan struct{})
+	defer close(hold)
+	var ask func()
+	ask = func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		if syscall.Gettid() == syscall.Getpid() { // but for the first thread, which stays
+			go ask()
+			<-hold
+			runtime.UnlockOSThread()
+			return
+		}
 		c, err := StartChild(ChildOptions{Name: "sleep", Path: "/bin/sleep", Args: []string{"1000"}})
 		if err != nil {
 			t.Error(err)
 		}
 		ch <- started{c, syscall.Gettid()}
-	}()
+	}
+	go ask()
 	c := <-ch
 	if c.Child == nil {
 		return
