@@ -18,7 +18,7 @@ func TestChildOutlivesTheThreadThatAskedForIt(t *testing.T) {
 	defer close(hold)
 	var ask func()
 	ask = func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		runtime.LockOSThread()                    // never unlocked: the thread ends with this goroutine
 		if syscall.Gettid() == syscall.Getpid() { // but for the first thread, which stays
 			go ask()
 			<-hold
