@@ -32,7 +32,7 @@ func (pl *platform) openAPI(p parts, client func(*http.Request) netip.Addr, toke
 	auth := &api.Authenticator{Sites: p.sites, Tenants: p.db, People: pl.cached, Tokens: tokens, Keys: p.db, Operators: p.db, Console: pl.console, Log: pl.log}
 	pl.api, err = api.New(api.Config{
 		Sites: p.sites, Tenants: p.db, Authenticate: auth.Authenticate, Changes: p.db, Sealer: vault.NewSealer(p.vault), Audit: pl.audit,
-		Observe: observeAPI, Log: pl.log,
+		Observe: observeAPI, Log: pl.log, Rate: api.Rate{PerSecond: float64(p.cfg.APIRate), Burst: 4 * p.cfg.APIRate},
 		People: peopleOf(p.db, pl.signin, pl.post, pl.work), Servers: serversOf(p.db, p.vault, gateway), Records: pl.records(),
 		Apps: api.Apps{Clients: p.db, Keys: p.db, Operators: p.db},
 	})

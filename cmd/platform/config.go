@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"latchkey/internal/secret"
@@ -25,6 +26,7 @@ type config struct {
 	NATSListen     string      // LATCHKEY_NATS_LISTEN: where the embedded one takes workers
 	WorkerPassword secret.Text // LATCHKEY_NATS_WORKER_PASSWORD: for workers on other machines
 	Vault          vault.Config
+	APIRate        int         // LATCHKEY_API_RATE: requests a second that one caller may make of an edge's API; 100
 	MailURL        secret.Text // LATCHKEY_SMTP_URL: smtps://user:password@host:465?from=…; empty for no mail
 	MailCACert     []byte      // of the file LATCHKEY_SMTP_CACERT: the mail server's own authority
 	AllowedOrigins []string    // LATCHKEY_ALLOWED_ORIGINS, with commas
@@ -48,6 +50,13 @@ func readConfig() (config, error) {
 		},
 		MailURL:        secret.Text(os.Getenv("LATCHKEY_SMTP_URL")),
 		TrustedProxies: os.Getenv("LATCHKEY_BEHIND_PROXY") == "true",
+	}
+	if v := os.Getenv("LATCHKEY_API_RATE"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > 1_000_000 {
+			return c, usageError{errors.New("LATCHKEY_API_RATE must be a number from 1 to 1000000: requests a second for one caller")}
+		}
+		c.APIRate = n
 	}
 	for o := range strings.SplitSeq(os.Getenv("LATCHKEY_ALLOWED_ORIGINS"), ",") {
 		if o = strings.TrimSpace(o); o != "" {

@@ -71,6 +71,11 @@ func dev(ctx context.Context, o devOptions) (err error) {
 	}
 	began := time.Now()
 	giveRoomToGC()
+	env, err := readConfig()
+	if err != nil {
+		return err
+	}
+	cfg := config{APIRate: env.APIRate} // the rest is what this machine has
 	// Each thing that is started is stopped, last first.
 	var stops stopList
 	defer func() { err = errors.Join(err, stops.run()) }()
@@ -126,7 +131,7 @@ func dev(ctx context.Context, o devOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	pl, err := newPlatform(ctx, parts{sites: sites, db: db, vault: client, conn: conn, sys: sys, dev: true, mailbox: state.Path("mail"), stateDir: state.Dir()}, log)
+	pl, err := newPlatform(ctx, parts{cfg: cfg, sites: sites, db: db, vault: client, conn: conn, sys: sys, dev: true, mailbox: state.Path("mail"), stateDir: state.Dir()}, log)
 	if err != nil {
 		return err
 	}

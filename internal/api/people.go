@@ -37,6 +37,7 @@ type PeopleStore interface {
 	PutRole(ctx context.Context, t tenants.ID, r tenants.Role) error
 	DeleteRole(ctx context.Context, t tenants.ID, name string) error
 	Catalog(ctx context.Context, t tenants.ID) (registry.Catalog, error)
+	ServerSlugs(ctx context.Context, t tenants.ID) (map[tenants.ServerID]string, error)
 	tenants.Hosting
 	tenants.Members
 	tenants.RoleAdmin

@@ -28,17 +28,19 @@ func (a *API) ListRoles(ctx context.Context, r ListRolesRequestObject) (ListRole
 	if err != nil {
 		return nil, err
 	}
-	c, err := a.catalog(ctx, tenantOf(ctx).ID)
+	all, err := a.People.Store.RoleUses(ctx, tenantOf(ctx).ID)
 	if err != nil {
 		return nil, err
 	}
-	all := c.roles
+	slugs, err := a.People.Store.ServerSlugs(ctx, tenantOf(ctx).ID)
+	if err != nil {
+		return nil, err
+	}
 	if after != nil {
 		all = slices.DeleteFunc(all, func(r tenants.RoleUse) bool { return r.Name <= after[0] })
 	}
 	page, more := cut(all, limit)
 	out := RolePage{Data: make([]Role, 0, len(page)), HasMore: more}
-	slugs := c.servers.Slugs()
 	for _, one := range page {
 		out.Data = append(out.Data, role(one, slugs))
 	}
@@ -60,8 +62,8 @@ func (a *API) role(ctx context.Context, name string) (Role, error) {
 	if err != nil {
 		return Role{}, err
 	}
-	servers, err := a.People.Store.Catalog(ctx, t.ID)
-	return role(found, servers.Slugs()), err
+	slugs, err := a.People.Store.ServerSlugs(ctx, t.ID)
+	return role(found, slugs), err
 }
 
 // PutRole creates or replaces a role. What it opens must be offered by a server,

@@ -33,6 +33,27 @@ func (db *DB) Catalog(ctx context.Context, t tenants.ID) (c registry.Catalog, er
 	return c, err
 }
 
+// ServerSlugs reads the slugs of a tenant's servers by id, without what they
+// offer. Those that are being deleted are left out.
+func (db *DB) ServerSlugs(ctx context.Context, t tenants.ID) (slugs map[tenants.ServerID]string, err error) {
+	defer fault.Wrap(&err, "postgres.ServerSlugs(%s)", t)
+	slugs = map[tenants.ServerID]string{}
+	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT id, slug FROM servers WHERE deleting_at IS NULL`)
+		if err != nil {
+			return err
+		}
+		var id tenants.ServerID
+		var slug string
+		_, err = pgx.ForEachRow(rows, []any{&id, &slug}, func() error {
+			slugs[id] = slug
+			return nil
+		})
+		return err
+	})
+	return slugs, err
+}
+
 func scanCatalogServer(row pgx.CollectableRow) (s registry.CatalogServer, err error) {
 	var tools [][]string
 	var resources, prompts []string

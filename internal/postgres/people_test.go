@@ -56,6 +56,10 @@ func init() {
 			c, err := db.Catalog(ctx, t)
 			return len(c), err
 		}},
+		"ServerSlugs": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+			slugs, err := db.ServerSlugs(ctx, t)
+			return len(slugs), err
+		}},
 		"QuotasUsed": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 			u, err := db.QuotasUsed(ctx, t)
 			return u.Servers + u.Members + u.Roles + u.APIKeys, err

@@ -1,7 +1,5 @@
 package registry
 
-import "latchkey/internal/tenants"
-
 // Catalog is what a tenant's servers offer, by scope: what roles can open. It
 // has no schemas, so that all of it can be read at once.
 type Catalog []CatalogServer
@@ -47,15 +45,6 @@ func (s CatalogServer) Scope(name string) (CatalogScope, bool) {
 		}
 	}
 	return CatalogScope{}, false
-}
-
-// Slugs are the servers' slugs by id.
-func (c Catalog) Slugs() map[tenants.ServerID]string {
-	out := make(map[tenants.ServerID]string, len(c))
-	for _, s := range c {
-		out[s.ID] = s.Slug
-	}
-	return out
 }
 
 // Above reports whether a risk is higher than another.
