@@ -708,6 +708,9 @@ type AuditPage struct {
 	Data       []AuditEvent `json:"data"`
 	HasMore    bool         `json:"has_more"`
 	NextCursor *string      `json:"next_cursor,omitempty"`
+
+	// SearchedTo How far back this page searched, also when it found nothing: what is later and matches stands on it or on a page before. Left out on the last page, which went through everything.
+	SearchedTo *time.Time `json:"searched_to,omitempty"`
 }
 
 // AuditVerification defines model for AuditVerification.

@@ -68,7 +68,7 @@ func (a *API) ListAuditEvents(ctx context.Context, in ListAuditEventsRequestObje
 	}
 	out := ListAuditEvents200JSONResponse{Data: recordsOf(page.Events, names), HasMore: page.More}
 	if page.More {
-		out.NextCursor = cursor(auditList, keysOf(page.Next)...)
+		out.NextCursor, out.SearchedTo = cursor(auditList, keysOf(page.Next)...), optionalTime(page.Next.At)
 	}
 	return out, nil
 }

@@ -76,7 +76,13 @@ func TestRecordsAreFoundPageByPage(t *testing.T) {
 				}
 			}
 			if !page.HasMore {
+				if page.SearchedTo != nil {
+					t.Errorf("the last page searched to %s only", page.SearchedTo)
+				}
 				break
+			}
+			if last := page.Data[len(page.Data)-1].At; page.SearchedTo == nil || !page.SearchedTo.Equal(last) {
+				t.Errorf("searched to %v, and the last record is of %s", page.SearchedTo, last)
 			}
 			next = "&cursor=" + *page.NextCursor
 		}

@@ -45,7 +45,7 @@ func PositionOf(e *Event) Position { return Position{At: e.At, ID: e.ID} }
 
 // Page is a part of a list. A search stops when it took long, so a page may
 // have fewer records than were asked for, or none, with More still true: Next
-// is where to go on.
+// is where to go on, and no record that matches before it was left out.
 type Page struct {
 	Events []Event
 	Next   Position

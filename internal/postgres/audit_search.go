@@ -96,13 +96,14 @@ type scan struct {
 	filter     audit.Filter
 	descending bool
 	at         audit.Position // where it has come to
+	budget     time.Duration
 }
 
 // endOfTime is later than any record.
 var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newScan(f audit.Filter, after audit.Position, descending bool) scan {
-	s := scan{filter: f, descending: descending, at: after}
+	s := scan{filter: f, descending: descending, at: after, budget: searchBudget}
 	if s.filter.Until.IsZero() {
 		s.filter.Until = endOfTime
 	}
@@ -299,7 +300,7 @@ func (s *scan) run(ctx context.Context, tx pgx.Tx, limit int) (page audit.Page, 
 			return cutPage(page, limit), nil
 		case full:
 			return page, nil
-		case time.Since(began) > searchBudget:
+		case time.Since(began) > s.budget:
 			page.More, page.Next = true, s.at
 			return page, nil
 		}

@@ -9,6 +9,7 @@ import (
 
 	"latchkey/internal/audit"
 	"latchkey/internal/fault"
+	"latchkey/internal/postgres"
 	"latchkey/internal/postgres/postgrestest"
 	"latchkey/internal/tenants"
 )
@@ -126,5 +127,28 @@ func TestAuditPartitions(t *testing.T) {
 	}
 	for _, v := range column[string](t, root, `SELECT relname::text FROM pg_class WHERE relname ~ '^audit_events_(\d+|default)$' AND relkind = 'r' AND NOT (relrowsecurity AND relforcerowsecurity AND pg_get_userbyid(relowner) = 'latchkey_owner')`) {
 		t.Errorf("%s is not protected", v)
+	}
+}
+
+// A search whose time is up says how far it came, also when it found nothing.
+func TestAuditSearchOutOfTimeSaysHowFarItCame(t *testing.T) {
+	db := postgrestest.New(t)
+	acme, _ := postgrestest.Tenant(t, db, "acme")
+	es := make([]audit.Event, 600)
+	for i := range es {
+		es[i] = event(acme.ID, began.Add(time.Duration(i)*time.Second))
+	}
+	es[50].Grant = "rare"
+	check(t, db.InsertAudit(t.Context(), es))
+	f := audit.Filter{Grant: "rare"}
+	page, err := postgres.SearchOutOfTime(t.Context(), db, acme.ID, f, audit.Position{}, 10)
+	check(t, err)
+	if len(page.Events) != 0 || !page.More || !page.Next.At.Equal(es[100].At) {
+		t.Fatalf("%d found, more %v, searched to %s, want %s", len(page.Events), page.More, page.Next.At, es[100].At)
+	}
+	page, err = postgres.SearchOutOfTime(t.Context(), db, acme.ID, f, page.Next, 10)
+	check(t, err)
+	if len(page.Events) != 1 || page.More {
+		t.Errorf("%d found, more %v", len(page.Events), page.More)
 	}
 }

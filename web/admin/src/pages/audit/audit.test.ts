@@ -51,6 +51,11 @@ describe("pages", () => {
     expect(state).toMatchObject({ emptyRun: 2, pages: 5, back: event(5).at });
   });
 
+  test("an empty page says how far it searched", () => {
+    expect(searched([{ data: [event(9)], has_more: true, searched_to: event(9).at }, { data: [], has_more: true, searched_to: event(3).at }]).back).toBe(event(3).at);
+    expect(searched([{ data: [], has_more: true, searched_to: event(3).at }]).back).toBe(event(3).at);
+  });
+
   test("a record that stands on two pages is shown once", () => {
     expect(ids(searched([{ data: [event(2)], has_more: true }, { data: [event(2), event(1)], has_more: false }]).rows)).toEqual([2, 1]);
   });

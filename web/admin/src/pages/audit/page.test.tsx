@@ -48,9 +48,10 @@ test("empty pages are searched on to the next, and all pages are of one time", a
 
 test("a search that finds nothing for long asks before it goes on", async () => {
   let n = 0;
-  platform({ ...answers, "GET /tenants/{tenant}/audit/events": () => ({ data: [], has_more: true, next_cursor: `c${++n}` }) });
+  platform({ ...answers, "GET /tenants/{tenant}/audit/events": () => ({ data: [], has_more: true, next_cursor: `c${++n}`, searched_to: `2025-02-${n < 19 ? 28 - n : 10}T12:00:00Z` }) });
   open("/audit?code=no_worker");
   const more = await screen.findByRole("button", { name: "Search further back" });
+  expect(screen.getByText(/^0 records\. Searched back to 10 Feb 2025/)).toBeTruthy();
   expect(n).toBe(20);
   await userEvent.click(more);
   await waitFor(() => expect(n).toBe(40));

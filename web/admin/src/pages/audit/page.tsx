@@ -87,15 +87,16 @@ function SearchedList({ search, filtered, open, onOpen, onClear }: ListProps & {
       </EmptyState>
     );
   }
-  const words = [count(state.rows.length, "record"), state.back && `searched back to ${exactTime(state.back)}`, !state.back && hasNextPage && `${count(state.pages, "part")} searched, nothing yet`].filter(Boolean).join(", ");
+  const found = count(state.rows.length, "record");
+  const words = state.back ? `${found}. Searched back to ${exactTime(state.back)}` : found;
   return (
     <EventList
       rows={state.rows} open={open} onOpen={onOpen} onEnd={onEnd}
       foot={
         isError ? <><span>{words}. The rest could not be read.</span><Button variant="default" onClick={() => void fetchNextPage()}>Try again</Button></>
-        : !hasNextPage ? <span role="status">{words.split(",")[0]}; that is all.</span>
+        : !hasNextPage ? <span role="status">{found}; that is all.</span>
         : tired ? <><span role="status">{words}.</span><Button variant="default" onClick={() => setAllowed(state.emptyRun + patience)}>Search further back</Button></>
-        : <span role="status">{isFetching && <Loader size={14} mr={8} aria-hidden />}{words}</span>
+        : <span role="status">{isFetching && <Loader size={14} mr={8} aria-hidden />}{words}.</span>
       }
     />
   );

@@ -33,6 +33,7 @@ function Publish({ server, revision, roles, onBack }: { server: Server; revision
   const client = useQueryClient();
   const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
   const scopes = scopesOf(revision);
+  const opened = scopes.filter(({ scope }) => roles.some((role) => open.has(key(role, scope)))).length;
   const act = useMutation({
     mutationFn: async () => {
       await publish(server.slug, revision.number);
@@ -79,7 +80,7 @@ function Publish({ server, revision, roles, onBack }: { server: Server; revision
       {act.isError && <ErrorState error={act.error} title="Not everything is done" />}
       <Group justify="space-between">
         <Button variant="default" onClick={onBack}>Back</Button>
-        <Button loading={act.isPending} onClick={() => act.mutate()}>{open.size > 0 ? `Publish and open ${count(open.size, "scope")}` : "Publish"}</Button>
+        <Button loading={act.isPending} onClick={() => act.mutate()}>{opened > 0 ? `Publish and open ${count(opened, "scope")}` : "Publish"}</Button>
       </Group>
     </Stack>
   );

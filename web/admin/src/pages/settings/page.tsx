@@ -8,6 +8,7 @@ import { useCan } from "~/api/me";
 import { isStale } from "~/api/problem";
 import { boot } from "~/boot";
 import { showProblem, zodValidate } from "~/lib/form";
+import { count } from "~/lib/words";
 import { CopyField } from "~/ui/copy";
 import { OperationMark, operationWords } from "~/ui/operation-mark";
 import { PageHeader } from "~/ui/page-header";
@@ -97,7 +98,7 @@ function Operations() {
         empty={<EmptyState compact title="Nothing yet">Deleting a server is such work: its credentials are taken back first.</EmptyState>}
         columns={[
           { accessor: "kind", title: "What", width: 240, render: (o) => <Text size="sm" fw={500}>{operationWords(o)}</Text> },
-          { accessor: "state", title: "State", width: 240, render: (o) => <><OperationMark state={o.state} />{o.error && <Text size="xs" c="dimmed" mt={2}>{o.error} {o.attempts ? `Tried ${o.attempts} times.` : ""}</Text>}</> },
+          { accessor: "state", title: "State", width: 240, render: (o) => <><OperationMark state={o.state} />{o.error && <Text size="xs" c="dimmed" mt={2}>{o.error} {o.attempts ? `Tried ${count(o.attempts, "time")}.` : ""}</Text>}</> },
           { accessor: "created_at", title: "Begun", width: 180, render: (o) => <><RelativeTime at={o.created_at} /><Text size="xs" c="dimmed">by {o.created_by}</Text></> },
           { accessor: "finished_at", title: "Ended", width: 120, render: (o) => <RelativeTime at={o.finished_at} never="not yet" /> },
         ]}

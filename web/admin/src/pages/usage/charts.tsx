@@ -2,7 +2,7 @@ import "@mantine/charts/styles.layer.css";
 import { BarChart, LineChart } from "@mantine/charts";
 import { Table } from "@mantine/core";
 import { useMemo } from "react";
-import { ms, points, type Point, type Usage } from "./model";
+import { alone, ms, points, type Point, type Usage } from "./model";
 import classes from "./usage.module.css";
 
 const calls = [
@@ -15,14 +15,24 @@ const latency = [
   { name: "p50", label: "p50", color: "var(--lk-chart-p50)" },
   { name: "p95", label: "p95", color: "var(--lk-chart-p95)" },
   { name: "p99", label: "p99", color: "var(--lk-chart-p99)" },
-];
+] as const;
 const axis = { minTickGap: 40, fontSize: 11 };
 const whole = (n: number) => n.toLocaleString("en");
+
+/** A line has no end to see where there is but one point; those are dots. */
+function dotsOf(data: readonly Point[]) {
+  return ({ name, color }: { name: string; color?: string }) => ({
+    isAnimationActive: false,
+    dot: ({ index, cx, cy }: { index: number; cx?: number | string; cy?: number | string }) =>
+      alone(data, index, name as "p50") ? <circle key={index} cx={cx} cy={cy} r={2.5} fill={color} /> : <g key={index} />,
+  });
+}
 
 /** Both charts, each with its numbers beside it for whoever cannot or would not read a picture. */
 export function Charts({ usage }: { usage: Usage }) {
   const data = useMemo(() => points(usage), [usage]);
   const rows = useMemo(() => data.toReversed(), [data]);
+  const dots = useMemo(() => dotsOf(data), [data]);
   // A legend entry for what never happened says nothing.
   const shown = calls.filter((s) => s.name === "done" || data.some((p) => p[s.name as "failed"] > 0));
   return (
@@ -37,9 +47,9 @@ export function Charts({ usage }: { usage: Usage }) {
       <figure className={classes.figure} aria-label="Latency">
         <div className={classes.chart}>
           <figcaption className={classes.caption}>Latency</figcaption>
-          <div aria-hidden><LineChart h={210} data={data} dataKey="label" series={latency} curveType="linear" withDots={false} withLegend legendProps={{ verticalAlign: "top" }} xAxisProps={axis} yAxisProps={{ width: 56, fontSize: 11 }} gridAxis="x" valueFormatter={(n) => ms(n)} strokeWidth={1.6} connectNulls={false} lineChartProps={{ accessibilityLayer: false }} lineProps={{ isAnimationActive: false }} /></div>
+          <div aria-hidden><LineChart h={210} data={data} dataKey="label" series={[...latency]} curveType="linear" withDots={false} withLegend legendProps={{ verticalAlign: "top" }} xAxisProps={axis} yAxisProps={{ width: 56, fontSize: 11 }} gridAxis="x" valueFormatter={(n) => ms(n)} strokeWidth={1.6} connectNulls={false} lineChartProps={{ accessibilityLayer: false }} lineProps={dots} /></div>
         </div>
-        <Numbers label="Latency, newest first" rows={rows} columns={latency.map(({ name, label }) => ({ label, value: (p: Point) => ms(p[name as "p50"] ?? undefined) }))} />
+        <Numbers label="Latency, newest first" rows={rows} columns={latency.map(({ name, label }) => ({ label, value: (p: Point) => ms(p[name] ?? undefined) }))} />
       </figure>
     </>
   );

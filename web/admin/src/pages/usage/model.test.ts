@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { sortGroups } from "./groups";
-import { drill, errorRows, isLoop, ms, narrowing, nextGrouping, percent, points, type Group, type Numbers } from "./model";
+import { alone, drill, errorRows, isLoop, ms, narrowing, nextGrouping, percent, points, type Group, type Numbers } from "./model";
 
 const numbers = (calls: number, more: Partial<Numbers> = {}): Numbers => ({ calls, done: calls, failed: 0, refused: 0, unknown: 0, ...more });
 
@@ -21,6 +21,16 @@ test("a point without calls has a gap, not a latency of nothing", () => {
   expect(data[1]).toMatchObject({ done: 3, failed: 1, p50: 12.3, p95: 40, p99: null });
   expect(data[0]!.label).toMatch(/^\d\d:\d\d$/);
   expect(points({ step_s: 7200, series: [{ at: "2025-03-01T12:00:00Z", numbers: numbers(1) }] })[0]!.label).toMatch(/Mar/);
+});
+
+test("a latency between gaps is a dot, as no line leads to it", () => {
+  const at = "2025-03-01T12:00:00Z";
+  const dots = (...values: (number | undefined)[]) => {
+    const data = points({ step_s: 900, series: values.map((p50_ms) => ({ at, numbers: numbers(1, { p50_ms }) })) });
+    return data.map((_, i) => alone(data, i, "p50"));
+  };
+  expect(dots(5)).toEqual([true]);
+  expect(dots(undefined, 0, undefined, 3, 4)).toEqual([false, true, false, false, false]);
 });
 
 test("shares and times are short, and small ones are not nothing", () => {

@@ -57,6 +57,12 @@ export function points(usage: Pick<Usage, "series" | "step_s">) {
 }
 export type Point = ReturnType<typeof points>[number];
 
+/** A point without neighbours: no line leads to it, so it must be drawn itself. */
+export function alone(data: readonly Point[], index: number, name: "p50" | "p95" | "p99"): boolean {
+  const is = (i: number) => typeof data[i]?.[name] === "number";
+  return is(index) && !is(index - 1) && !is(index + 1);
+}
+
 const known = (value: number | undefined) => (value === undefined ? null : Math.round(value * 10) / 10);
 
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
