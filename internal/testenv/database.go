@@ -16,10 +16,26 @@ import (
 // them like nobody else.
 func Database(t testing.TB) string {
 	t.Helper()
+	return DatabaseLike(t, "template1")
+}
+
+// DatabaseLike is Database with what is in another one, to which nobody may be
+// connected meanwhile. Rights on the database itself are not copied.
+func DatabaseLike(t testing.TB, template string) string {
+	t.Helper()
 	p := Postgres(t)
 	name := "test_" + strings.ToLower(rand.Text()[:16])
-	execute(t, p.DSN("postgres"), "CREATE DATABASE "+name)
+	execute(t, p.DSN("postgres"), "CREATE DATABASE "+name+" TEMPLATE "+template)
 	t.Cleanup(func() { execute(t, p.DSN("postgres"), "DROP DATABASE "+name+" WITH (FORCE)") })
+	return p.DSN(name)
+}
+
+// Template makes an empty database for DatabaseLike, which stays as long as the
+// test process, and returns the superuser's DSN for it.
+func Template(t testing.TB, name string) string {
+	t.Helper()
+	p := Postgres(t)
+	execute(t, p.DSN("postgres"), "CREATE DATABASE "+name)
 	return p.DSN(name)
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"latchkey/internal/postgres"
@@ -19,28 +20,47 @@ const ownerPassword, appPassword = secret.Text("owner-password-of-tests"), secre
 // URLs of one test database.
 type URLs struct{ Superuser, Owner, App string }
 
+// template is migrated once a test process; each test's database is a copy.
+var template struct {
+	sync.Once
+	err error
+}
+
+const templateName = "latchkey_template"
+
 // Database makes a migrated database and returns how to reach it.
 func Database(t testing.TB) URLs {
 	t.Helper()
-	super := testenv.Database(t)
+	ctx := context.Background()
+	template.Do(func() {
+		super := testenv.Template(t, templateName)
+		if template.err = postgres.Bootstrap(ctx, super, templateName, ownerPassword, appPassword); template.err == nil {
+			_, _, template.err = postgres.Migrate(ctx, urlsOf(t, super, templateName).Owner)
+		}
+	})
+	if template.err != nil {
+		t.Fatal(template.err)
+	}
+	super := testenv.DatabaseLike(t, templateName)
 	u, err := url.Parse(super)
 	if err != nil {
 		t.Fatal(err)
 	}
 	name := strings.TrimPrefix(u.Path, "/")
-	if err := postgres.Bootstrap(context.Background(), super, name, ownerPassword, appPassword); err != nil {
+	// Who may connect is not part of the copy.
+	if err := postgres.Bootstrap(ctx, super, name, ownerPassword, appPassword); err != nil {
 		t.Fatal(err)
 	}
+	return urlsOf(t, super, name)
+}
+
+func urlsOf(t testing.TB, super, name string) URLs {
 	pg := testenv.Postgres(t)
-	urls := URLs{
+	return URLs{
 		Superuser: super,
 		Owner:     postgres.DatabaseURL(pg.Host(), pg.Port(), name, postgres.OwnerUser(), ownerPassword),
 		App:       postgres.DatabaseURL(pg.Host(), pg.Port(), name, postgres.AppUser(), appPassword),
 	}
-	if _, _, err := postgres.Migrate(context.Background(), urls.Owner); err != nil {
-		t.Fatal(err)
-	}
-	return urls
 }
 
 // New makes a migrated database and opens it.
