@@ -259,6 +259,9 @@ func (pl *platform) housekeeping(ctx context.Context) {
 		if err := pl.rotateDueKeys(ctx); err != nil && ctx.Err() == nil {
 			pl.log.Error("rotate signing keys", "error", err)
 		}
+		if _, err := pl.db.CollectAnswers(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			pl.log.Error("collect answers kept for repeats", "error", err)
+		}
 		if n, err := pl.oauth.CollectClients(ctx); err != nil && ctx.Err() == nil {
 			pl.log.Error("collect clients", "error", err)
 		} else if n.Clients > 0 {
