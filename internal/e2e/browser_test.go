@@ -123,7 +123,8 @@ func TestBrowserConnectsAndRevokes(t *testing.T) {
 		t.Errorf("ticked from the start: %v", ticked)
 	}
 	b.CheckHere("e2e-consent")
-	b.Do(tick(write), chromedp.Click(chromedp.CSS(allowButton)))
+	b.Do(tick(write))
+	b.Submit(chromedp.Click(chromedp.CSS(allowButton)))
 	k := l.token(t)
 	if k.Scope != read+" "+write {
 		t.Errorf("granted: %s", k.Scope)
@@ -171,14 +172,15 @@ func TestBrowserDeniesAndChangesPerson(t *testing.T) {
 	b.Submit(chromedp.Click(chromedp.CSS(allowButton)))
 	wantText(t, b, "Tick what you want to allow, or cancel.")
 
-	b.Do(chromedp.Click(chromedp.CSS(cancelButton)))
+	b.Submit(chromedp.Click(chromedp.CSS(cancelButton)))
 	if q := l.answer(t); q.Get("error") != "access_denied" || q.Has("code") {
 		t.Errorf("the app got %v", q)
 	}
 
 	// Signed in already: only the question, and reads alone.
 	b.Open(l.url())
-	b.Do(chromedp.WaitReady(chromedp.CSS(allowButton)), chromedp.Click(chromedp.CSS(allowButton)))
+	b.Do(chromedp.WaitReady(chromedp.CSS(allowButton)))
+	b.Submit(chromedp.Click(chromedp.CSS(allowButton)))
 	k := l.token(t)
 	if k.Scope != read {
 		t.Errorf("granted: %s", k.Scope)
