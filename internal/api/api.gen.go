@@ -15,6 +15,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/oapi-codegen/runtime"
+	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
 // Defines values for ApplyChangeVerb.
@@ -46,22 +47,73 @@ func (e ApplyChangeVerb) Valid() bool {
 
 // Defines values for ApplyChangeWhat.
 const (
+	ApplyChangeWhatLimits ApplyChangeWhat = "limits"
 	ApplyChangeWhatMember ApplyChangeWhat = "member"
 	ApplyChangeWhatRole   ApplyChangeWhat = "role"
 	ApplyChangeWhatServer ApplyChangeWhat = "server"
+	ApplyChangeWhatSwitch ApplyChangeWhat = "switch"
 	ApplyChangeWhatTenant ApplyChangeWhat = "tenant"
 )
 
 // Valid indicates whether the value is a known member of the ApplyChangeWhat enum.
 func (e ApplyChangeWhat) Valid() bool {
 	switch e {
+	case ApplyChangeWhatLimits:
+		return true
 	case ApplyChangeWhatMember:
 		return true
 	case ApplyChangeWhatRole:
 		return true
 	case ApplyChangeWhatServer:
 		return true
+	case ApplyChangeWhatSwitch:
+		return true
 	case ApplyChangeWhatTenant:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ApprovalDecisionDecision.
+const (
+	ApprovalDecisionDecisionApprove ApprovalDecisionDecision = "approve"
+	ApprovalDecisionDecisionDeny    ApprovalDecisionDecision = "deny"
+)
+
+// Valid indicates whether the value is a known member of the ApprovalDecisionDecision enum.
+func (e ApprovalDecisionDecision) Valid() bool {
+	switch e {
+	case ApprovalDecisionDecisionApprove:
+		return true
+	case ApprovalDecisionDecisionDeny:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ApprovalStatus.
+const (
+	ApprovalStatusApproved ApprovalStatus = "approved"
+	ApprovalStatusDenied   ApprovalStatus = "denied"
+	ApprovalStatusExpired  ApprovalStatus = "expired"
+	ApprovalStatusPending  ApprovalStatus = "pending"
+	ApprovalStatusUsed     ApprovalStatus = "used"
+)
+
+// Valid indicates whether the value is a known member of the ApprovalStatus enum.
+func (e ApprovalStatus) Valid() bool {
+	switch e {
+	case ApprovalStatusApproved:
+		return true
+	case ApprovalStatusDenied:
+		return true
+	case ApprovalStatusExpired:
+		return true
+	case ApprovalStatusPending:
+		return true
+	case ApprovalStatusUsed:
 		return true
 	default:
 		return false
@@ -128,6 +180,27 @@ func (e Category) Valid() bool {
 	case CategoryRateLimit:
 		return true
 	case CategoryValidation:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ChangeClass.
+const (
+	ChangeClassAdditive ChangeClass = "additive"
+	ChangeClassBreaking ChangeClass = "breaking"
+	ChangeClassNone     ChangeClass = "none"
+)
+
+// Valid indicates whether the value is a known member of the ChangeClass enum.
+func (e ChangeClass) Valid() bool {
+	switch e {
+	case ChangeClassAdditive:
+		return true
+	case ChangeClassBreaking:
+		return true
+	case ChangeClassNone:
 		return true
 	default:
 		return false
@@ -203,6 +276,66 @@ func (e DiffChangeWhat) Valid() bool {
 	}
 }
 
+// Defines values for EventSeverity.
+const (
+	EventSeverityCritical EventSeverity = "critical"
+	EventSeverityInfo     EventSeverity = "info"
+	EventSeverityWarning  EventSeverity = "warning"
+)
+
+// Valid indicates whether the value is a known member of the EventSeverity enum.
+func (e EventSeverity) Valid() bool {
+	switch e {
+	case EventSeverityCritical:
+		return true
+	case EventSeverityInfo:
+		return true
+	case EventSeverityWarning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for EventKind.
+const (
+	EventKindApprovalRequested EventKind = "approval_requested"
+	EventKindFanOut            EventKind = "fan_out"
+	EventKindInjectionFlagged  EventKind = "injection_flagged"
+	EventKindLimitsDegraded    EventKind = "limits_degraded"
+	EventKindOutcomeUnknown    EventKind = "outcome_unknown"
+	EventKindRepeatedCalls     EventKind = "repeated_calls"
+	EventKindSecretWithheld    EventKind = "secret_withheld"
+	EventKindSwitchedOff       EventKind = "switched_off"
+	EventKindSwitchedOn        EventKind = "switched_on"
+)
+
+// Valid indicates whether the value is a known member of the EventKind enum.
+func (e EventKind) Valid() bool {
+	switch e {
+	case EventKindApprovalRequested:
+		return true
+	case EventKindFanOut:
+		return true
+	case EventKindInjectionFlagged:
+		return true
+	case EventKindLimitsDegraded:
+		return true
+	case EventKindOutcomeUnknown:
+		return true
+	case EventKindRepeatedCalls:
+		return true
+	case EventKindSecretWithheld:
+		return true
+	case EventKindSwitchedOff:
+		return true
+	case EventKindSwitchedOn:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GrantStatus.
 const (
 	GrantStatusActive  GrantStatus = "active"
@@ -242,6 +375,45 @@ func (e InvitationStatus) Valid() bool {
 	case InvitationStatusPending:
 		return true
 	case InvitationStatusRevoked:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LimitsStateStore.
+const (
+	LimitsStateStoreDegraded LimitsStateStore = "degraded"
+	LimitsStateStoreMemory   LimitsStateStore = "memory"
+	LimitsStateStoreValkey   LimitsStateStore = "valkey"
+)
+
+// Valid indicates whether the value is a known member of the LimitsStateStore enum.
+func (e LimitsStateStore) Valid() bool {
+	switch e {
+	case LimitsStateStoreDegraded:
+		return true
+	case LimitsStateStoreMemory:
+		return true
+	case LimitsStateStoreValkey:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LintFindingLevel.
+const (
+	LintFindingLevelError   LintFindingLevel = "error"
+	LintFindingLevelWarning LintFindingLevel = "warning"
+)
+
+// Valid indicates whether the value is a known member of the LintFindingLevel enum.
+func (e LintFindingLevel) Valid() bool {
+	switch e {
+	case LintFindingLevelError:
+		return true
+	case LintFindingLevelWarning:
 		return true
 	default:
 		return false
@@ -343,22 +515,30 @@ func (e Outcome) Valid() bool {
 
 // Defines values for Permission.
 const (
-	PermissionAdmin        Permission = "admin"
-	PermissionAuditRead    Permission = "audit:read"
-	PermissionClientsRead  Permission = "clients:read"
-	PermissionClientsWrite Permission = "clients:write"
-	PermissionKeysRead     Permission = "keys:read"
-	PermissionKeysWrite    Permission = "keys:write"
-	PermissionMembersRead  Permission = "members:read"
-	PermissionMembersWrite Permission = "members:write"
-	PermissionRolesRead    Permission = "roles:read"
-	PermissionRolesWrite   Permission = "roles:write"
-	PermissionServersRead  Permission = "servers:read"
-	PermissionServersWrite Permission = "servers:write"
-	PermissionTenantRead   Permission = "tenant:read"
-	PermissionTenantWrite  Permission = "tenant:write"
-	PermissionToolsTry     Permission = "tools:try"
-	PermissionUsageRead    Permission = "usage:read"
+	PermissionAdmin          Permission = "admin"
+	PermissionApprovalsRead  Permission = "approvals:read"
+	PermissionApprovalsWrite Permission = "approvals:write"
+	PermissionAuditRead      Permission = "audit:read"
+	PermissionClientsRead    Permission = "clients:read"
+	PermissionClientsWrite   Permission = "clients:write"
+	PermissionEventsRead     Permission = "events:read"
+	PermissionEventsWrite    Permission = "events:write"
+	PermissionKeysRead       Permission = "keys:read"
+	PermissionKeysWrite      Permission = "keys:write"
+	PermissionLimitsRead     Permission = "limits:read"
+	PermissionLimitsWrite    Permission = "limits:write"
+	PermissionMembersRead    Permission = "members:read"
+	PermissionMembersWrite   Permission = "members:write"
+	PermissionRolesRead      Permission = "roles:read"
+	PermissionRolesWrite     Permission = "roles:write"
+	PermissionServersRead    Permission = "servers:read"
+	PermissionServersWrite   Permission = "servers:write"
+	PermissionSwitchesRead   Permission = "switches:read"
+	PermissionSwitchesWrite  Permission = "switches:write"
+	PermissionTenantRead     Permission = "tenant:read"
+	PermissionTenantWrite    Permission = "tenant:write"
+	PermissionToolsTry       Permission = "tools:try"
+	PermissionUsageRead      Permission = "usage:read"
 )
 
 // Valid indicates whether the value is a known member of the Permission enum.
@@ -366,15 +546,27 @@ func (e Permission) Valid() bool {
 	switch e {
 	case PermissionAdmin:
 		return true
+	case PermissionApprovalsRead:
+		return true
+	case PermissionApprovalsWrite:
+		return true
 	case PermissionAuditRead:
 		return true
 	case PermissionClientsRead:
 		return true
 	case PermissionClientsWrite:
 		return true
+	case PermissionEventsRead:
+		return true
+	case PermissionEventsWrite:
+		return true
 	case PermissionKeysRead:
 		return true
 	case PermissionKeysWrite:
+		return true
+	case PermissionLimitsRead:
+		return true
+	case PermissionLimitsWrite:
 		return true
 	case PermissionMembersRead:
 		return true
@@ -387,6 +579,10 @@ func (e Permission) Valid() bool {
 	case PermissionServersRead:
 		return true
 	case PermissionServersWrite:
+		return true
+	case PermissionSwitchesRead:
+		return true
+	case PermissionSwitchesWrite:
 		return true
 	case PermissionTenantRead:
 		return true
@@ -437,6 +633,33 @@ func (e ServerStatus) Valid() bool {
 	case ServerStatusDraft:
 		return true
 	case ServerStatusPublished:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SwitchKind.
+const (
+	SwitchKindClient SwitchKind = "client"
+	SwitchKindMember SwitchKind = "member"
+	SwitchKindServer SwitchKind = "server"
+	SwitchKindTenant SwitchKind = "tenant"
+	SwitchKindTool   SwitchKind = "tool"
+)
+
+// Valid indicates whether the value is a known member of the SwitchKind enum.
+func (e SwitchKind) Valid() bool {
+	switch e {
+	case SwitchKindClient:
+		return true
+	case SwitchKindMember:
+		return true
+	case SwitchKindServer:
+		return true
+	case SwitchKindTenant:
+		return true
+	case SwitchKindTool:
 		return true
 	default:
 		return false
@@ -631,13 +854,16 @@ type ApplyChangeWhat string
 
 // ApplyRequest defines model for ApplyRequest.
 type ApplyRequest struct {
+	// AllowBreaking Publish revisions although they break who uses their tools. On record.
+	AllowBreaking *bool `json:"allow_breaking,omitempty"`
+
 	// File The tenant file in YAML.
 	File string `json:"file"`
 
 	// Name Its name, for messages.
 	Name *string `json:"name,omitempty"`
 
-	// Prune Delete servers, roles and members that the file does not mention.
+	// Prune Delete servers, roles, members and kill switches that the file does not mention.
 	Prune *bool `json:"prune,omitempty"`
 }
 
@@ -649,6 +875,66 @@ type ApplyResult struct {
 	// Unmentioned What the tenant has and the file does not mention; `prune` would delete it.
 	Unmentioned []Unmentioned `json:"unmentioned"`
 }
+
+// Approval defines model for Approval.
+type Approval struct {
+	Arguments json.RawMessage `json:"arguments"`
+
+	// CallId The call that asked.
+	CallId     *string    `json:"call_id,omitempty"`
+	Client     *string    `json:"client,omitempty"`
+	ClientName *string    `json:"client_name,omitempty"`
+	DecidedAt  *time.Time `json:"decided_at,omitempty"`
+	DecidedBy  *string    `json:"decided_by,omitempty"`
+	ExpiresAt  time.Time  `json:"expires_at"`
+	Id         string     `json:"id"`
+
+	// MayDecide Whether the caller may.
+	MayDecide bool `json:"may_decide"`
+
+	// Member Address of who asked.
+	Member   string  `json:"member"`
+	MemberId *string `json:"member_id,omitempty"`
+
+	// Message What the call would do, in the words of the spec.
+	Message *string `json:"message,omitempty"`
+
+	// Reason Of who decided.
+	Reason      *string   `json:"reason,omitempty"`
+	RequestedAt time.Time `json:"requested_at"`
+	Risk        Risk      `json:"risk"`
+
+	// Role Who holds it may decide.
+	Role   string         `json:"role"`
+	Server string         `json:"server"`
+	Status ApprovalStatus `json:"status"`
+	Title  *string        `json:"title,omitempty"`
+	Tool   string         `json:"tool"`
+
+	// UsedCallId The call that ran with it.
+	UsedCallId *string `json:"used_call_id,omitempty"`
+}
+
+// ApprovalDecision defines model for ApprovalDecision.
+type ApprovalDecision struct {
+	Decision ApprovalDecisionDecision `json:"decision"`
+
+	// Reason Who asked is told.
+	Reason *string `json:"reason,omitempty"`
+}
+
+// ApprovalDecisionDecision defines model for ApprovalDecision.Decision.
+type ApprovalDecisionDecision string
+
+// ApprovalPage defines model for ApprovalPage.
+type ApprovalPage struct {
+	Data       []Approval `json:"data"`
+	HasMore    bool       `json:"has_more"`
+	NextCursor *string    `json:"next_cursor,omitempty"`
+}
+
+// ApprovalStatus defines model for ApprovalStatus.
+type ApprovalStatus string
 
 // AuditDetail defines model for AuditDetail.
 type AuditDetail struct {
@@ -674,19 +960,22 @@ type AuditEvent struct {
 	LeaseId        *string            `json:"lease_id,omitempty"`
 
 	// Member Address, or the id of one who is gone.
-	Member      *string         `json:"member,omitempty"`
-	MemberId    *string         `json:"member_id,omitempty"`
-	Method      string          `json:"method"`
-	Outcome     Outcome         `json:"outcome"`
-	Phase       AuditEventPhase `json:"phase"`
-	Reason      *string         `json:"reason,omitempty"`
-	ResultBytes *int            `json:"result_bytes,omitempty"`
-	Revision    *string         `json:"revision,omitempty"`
-	Scope       *string         `json:"scope,omitempty"`
-	Server      *string         `json:"server,omitempty"`
-	Tool        *string         `json:"tool,omitempty"`
-	TraceId     *string         `json:"trace_id,omitempty"`
-	Worker      *string         `json:"worker,omitempty"`
+	Member   *string `json:"member,omitempty"`
+	MemberId *string `json:"member_id,omitempty"`
+	Method   string  `json:"method"`
+
+	// Notes How the call was kept safe: replay_of, confirmation, approval, repeats, limit, switch, masked, withheld, flagged, kept, deprecated, revision.
+	Notes       *json.RawMessage `json:"notes,omitempty"`
+	Outcome     Outcome          `json:"outcome"`
+	Phase       AuditEventPhase  `json:"phase"`
+	Reason      *string          `json:"reason,omitempty"`
+	ResultBytes *int             `json:"result_bytes,omitempty"`
+	Revision    *string          `json:"revision,omitempty"`
+	Scope       *string          `json:"scope,omitempty"`
+	Server      *string          `json:"server,omitempty"`
+	Tool        *string          `json:"tool,omitempty"`
+	TraceId     *string          `json:"trace_id,omitempty"`
+	Worker      *string          `json:"worker,omitempty"`
 }
 
 // AuditEventDecision defines model for AuditEvent.Decision.
@@ -725,6 +1014,16 @@ type AuditVerification struct {
 	Writers     int        `json:"writers"`
 }
 
+// BreakingChange defines model for BreakingChange.
+type BreakingChange struct {
+	Detail string `json:"detail"`
+
+	// Field Such as input_schema/properties/limit.
+	Field *string `json:"field,omitempty"`
+	Fix   string  `json:"fix"`
+	Tool  string  `json:"tool"`
+}
+
 // BusiestMinute defines model for BusiestMinute.
 type BusiestMinute struct {
 	At     time.Time `json:"at"`
@@ -732,8 +1031,39 @@ type BusiestMinute struct {
 	Member string    `json:"member"`
 }
 
+// CallLimit defines model for CallLimit.
+type CallLimit struct {
+	// Burst Calls at once, before the rate counts.
+	Burst *int `json:"burst,omitempty"`
+
+	// Concurrency Calls that may run at the same time; -1 is any number.
+	Concurrency *int `json:"concurrency,omitempty"`
+
+	// Message To who reaches it, before the seconds.
+	Message *string `json:"message,omitempty"`
+
+	// Rate Such as 60/min, or none.
+	Rate *string `json:"rate,omitempty"`
+}
+
+// CallLimits defines model for CallLimits.
+type CallLimits struct {
+	// FanOut More calls than this in one person's minute raise an event.
+	FanOut *FanOut `json:"fan_out,omitempty"`
+
+	// Repeats Identical calls of one session within a minute.
+	Repeats *Repeats   `json:"repeats,omitempty"`
+	Session *CallLimit `json:"session,omitempty"`
+	Tenant  *CallLimit `json:"tenant,omitempty"`
+	Tool    *CallLimit `json:"tool,omitempty"`
+	User    *CallLimit `json:"user,omitempty"`
+}
+
 // Category defines model for Category.
 type Category string
+
+// ChangeClass defines model for ChangeClass.
+type ChangeClass string
 
 // Client defines model for Client.
 type Client struct {
@@ -801,9 +1131,43 @@ type Deletion struct {
 	Effects []Effect `json:"effects"`
 }
 
+// DeprecatedTool defines model for DeprecatedTool.
+type DeprecatedTool struct {
+	// Calls Of the last 7 days.
+	Calls       int         `json:"calls"`
+	Deprecation Deprecation `json:"deprecation"`
+	LastCallAt  *time.Time  `json:"last_call_at,omitempty"`
+
+	// Members Who made them, at most 20.
+	Members []string `json:"members"`
+	Server  string   `json:"server"`
+	Title   *string  `json:"title,omitempty"`
+	Tool    string   `json:"tool"`
+	Version int      `json:"version"`
+}
+
+// Deprecation defines model for Deprecation.
+type Deprecation struct {
+	// Gone Whether it is past its sunset.
+	Gone      bool                `json:"gone"`
+	Message   *string             `json:"message,omitempty"`
+	Since     *openapi_types.Date `json:"since,omitempty"`
+	Successor *string             `json:"successor,omitempty"`
+	Sunset    openapi_types.Date  `json:"sunset"`
+}
+
+// DeprecationList defines model for DeprecationList.
+type DeprecationList struct {
+	Data []DeprecatedTool `json:"data"`
+}
+
 // Diff defines model for Diff.
 type Diff struct {
-	Changes []DiffChange `json:"changes"`
+	Breaking *[]BreakingChange `json:"breaking,omitempty"`
+	Changes  []DiffChange      `json:"changes"`
+
+	// Class What it is to those who use the tools.
+	Class *ChangeClass `json:"class,omitempty"`
 
 	// From Number of the revision; missing where there was none.
 	From *int `json:"from,omitempty"`
@@ -841,11 +1205,51 @@ type EffectiveAccess struct {
 // Email defines model for Email.
 type Email = string
 
+// Event defines model for Event.
+type Event struct {
+	AcknowledgedAt *time.Time `json:"acknowledged_at,omitempty"`
+	AcknowledgedBy *string    `json:"acknowledged_by,omitempty"`
+	At             time.Time  `json:"at"`
+
+	// CallId One of the calls: the audit has it.
+	CallId *string `json:"call_id,omitempty"`
+	Client *string `json:"client,omitempty"`
+
+	// Count How often it happened within the same minute.
+	Count    int           `json:"count"`
+	Detail   string        `json:"detail"`
+	Id       string        `json:"id"`
+	Kind     EventKind     `json:"kind"`
+	Member   *string       `json:"member,omitempty"`
+	Server   *string       `json:"server,omitempty"`
+	Severity EventSeverity `json:"severity"`
+	Tool     *string       `json:"tool,omitempty"`
+}
+
+// EventSeverity defines model for Event.Severity.
+type EventSeverity string
+
+// EventKind defines model for EventKind.
+type EventKind string
+
+// EventPage defines model for EventPage.
+type EventPage struct {
+	Data       []Event `json:"data"`
+	HasMore    bool    `json:"has_more"`
+	NextCursor *string `json:"next_cursor,omitempty"`
+}
+
 // Export defines model for Export.
 type Export struct {
 	// Env The variables that its secrets refer to.
 	Env  []string `json:"env"`
 	File string   `json:"file"`
+}
+
+// FanOut More calls than this in one person's minute raise an event.
+type FanOut struct {
+	// Calls -1: never.
+	Calls *int `json:"calls,omitempty"`
 }
 
 // FieldChange defines model for FieldChange.
@@ -990,6 +1394,36 @@ type Kind struct {
 type KindList struct {
 	Data []Kind `json:"data"`
 }
+
+// LimitsState defines model for LimitsState.
+type LimitsState struct {
+	Defaults  CallLimits `json:"defaults"`
+	Effective CallLimits `json:"effective"`
+	Own       CallLimits `json:"own"`
+
+	// Store Where calls are counted: in each edge, in Valkey for all edges together, or in each edge because Valkey is away.
+	Store LimitsStateStore `json:"store"`
+
+	// Tools Tools with limits of their own.
+	Tools []ToolLimits `json:"tools"`
+}
+
+// LimitsStateStore Where calls are counted: in each edge, in Valkey for all edges together, or in each edge because Valkey is away.
+type LimitsStateStore string
+
+// LintFinding defines model for LintFinding.
+type LintFinding struct {
+	Code   string           `json:"code"`
+	Detail string           `json:"detail"`
+	Fix    *string          `json:"fix,omitempty"`
+	Level  LintFindingLevel `json:"level"`
+
+	// Tool Its name; of a resource or prompt, theirs.
+	Tool string `json:"tool"`
+}
+
+// LintFindingLevel defines model for LintFinding.Level.
+type LintFindingLevel string
 
 // Mail defines model for Mail.
 type Mail struct {
@@ -1143,6 +1577,16 @@ type Outcome string
 // Permission defines model for Permission.
 type Permission string
 
+// PlatformSwitch defines model for PlatformSwitch.
+type PlatformSwitch struct {
+	By            *string    `json:"by,omitempty"`
+	CancelRunning *bool      `json:"cancel_running,omitempty"`
+	CreatedAt     *time.Time `json:"created_at,omitempty"`
+	ExpiresAt     *time.Time `json:"expires_at,omitempty"`
+	On            bool       `json:"on"`
+	Reason        *string    `json:"reason,omitempty"`
+}
+
 // Problem defines model for Problem.
 type Problem struct {
 	Category Category `json:"category"`
@@ -1187,6 +1631,15 @@ type QuotasUsed struct {
 	Servers QuotaUse `json:"servers"`
 }
 
+// Repeats Identical calls of one session within a minute.
+type Repeats struct {
+	// Notice From the nth on, the answer says so; -1: never.
+	Notice *int `json:"notice,omitempty"`
+
+	// Refuse From the nth on, the call is refused; -1: never.
+	Refuse *int `json:"refuse,omitempty"`
+}
+
 // Revision defines model for Revision.
 type Revision struct {
 	Active    bool             `json:"active"`
@@ -1206,9 +1659,11 @@ type Revision struct {
 
 // RevisionCreate defines model for RevisionCreate.
 type RevisionCreate struct {
-	Publish  *bool            `json:"publish,omitempty"`
-	Spec     *json.RawMessage `json:"spec,omitempty"`
-	SpecYaml *string          `json:"spec_yaml,omitempty"`
+	// AllowBreaking Publish it although it breaks who uses its tools. On record.
+	AllowBreaking *bool            `json:"allow_breaking,omitempty"`
+	Publish       *bool            `json:"publish,omitempty"`
+	Spec          *json.RawMessage `json:"spec,omitempty"`
+	SpecYaml      *string          `json:"spec_yaml,omitempty"`
 }
 
 // RevisionPage defines model for RevisionPage.
@@ -1220,8 +1675,9 @@ type RevisionPage struct {
 
 // RevisionStaged defines model for RevisionStaged.
 type RevisionStaged struct {
-	Diff      Diff `json:"diff"`
-	Published bool `json:"published"`
+	Diff      Diff           `json:"diff"`
+	Findings  *[]LintFinding `json:"findings,omitempty"`
+	Published bool           `json:"published"`
 
 	// Revision Missing in a dry run.
 	Revision *Revision `json:"revision,omitempty"`
@@ -1323,13 +1779,16 @@ type Server struct {
 
 // ServerCheck defines model for ServerCheck.
 type ServerCheck struct {
-	Diff      *Diff        `json:"diff,omitempty"`
-	Ok        bool         `json:"ok"`
-	Problems  []FieldError `json:"problems"`
-	Prompts   *int         `json:"prompts,omitempty"`
-	Resources *int         `json:"resources,omitempty"`
-	Scopes    []string     `json:"scopes"`
-	Tools     []Tool       `json:"tools"`
+	Diff *Diff `json:"diff,omitempty"`
+
+	// Findings What was noticed of descriptions.
+	Findings  *[]LintFinding `json:"findings,omitempty"`
+	Ok        bool           `json:"ok"`
+	Problems  []FieldError   `json:"problems"`
+	Prompts   *int           `json:"prompts,omitempty"`
+	Resources *int           `json:"resources,omitempty"`
+	Scopes    []string       `json:"scopes"`
+	Tools     []Tool         `json:"tools"`
 }
 
 // ServerCheckRequest defines model for ServerCheckRequest.
@@ -1369,6 +1828,46 @@ type ServerStatus string
 
 // Slug defines model for Slug.
 type Slug = string
+
+// Switch defines model for Switch.
+type Switch struct {
+	By            string     `json:"by"`
+	ByRole        string     `json:"by_role"`
+	CancelRunning bool       `json:"cancel_running"`
+	CreatedAt     time.Time  `json:"created_at"`
+	ExpiresAt     *time.Time `json:"expires_at,omitempty"`
+	Kind          SwitchKind `json:"kind"`
+	LiftedAt      *time.Time `json:"lifted_at,omitempty"`
+	LiftedBy      *string    `json:"lifted_by,omitempty"`
+
+	// Name Of the target, for people.
+	Name   *string `json:"name,omitempty"`
+	On     bool    `json:"on"`
+	Reason string  `json:"reason"`
+	Target string  `json:"target"`
+}
+
+// SwitchKind defines model for Switch.Kind.
+type SwitchKind string
+
+// SwitchPage defines model for SwitchPage.
+type SwitchPage struct {
+	Data       []Switch `json:"data"`
+	HasMore    bool     `json:"has_more"`
+	NextCursor *string  `json:"next_cursor,omitempty"`
+}
+
+// SwitchPut defines model for SwitchPut.
+type SwitchPut struct {
+	// CancelRunning Calls that run now are cancelled too.
+	CancelRunning *bool `json:"cancel_running,omitempty"`
+
+	// ExpiresAt When it lifts itself; without one, somebody has to.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Reason Stands in the audit; callers are not told.
+	Reason string `json:"reason"`
+}
 
 // Tenant defines model for Tenant.
 type Tenant struct {
@@ -1424,6 +1923,9 @@ type TenantUpdate struct {
 
 // Tool defines model for Tool.
 type Tool struct {
+	// Confirmed Whether calls may have to be confirmed.
+	Confirmed    *bool            `json:"confirmed,omitempty"`
+	Deprecated   *Deprecation     `json:"deprecated,omitempty"`
 	Description  string           `json:"description"`
 	Hash         *string          `json:"hash,omitempty"`
 	Idempotent   bool             `json:"idempotent"`
@@ -1436,11 +1938,26 @@ type Tool struct {
 	Risk         Risk             `json:"risk"`
 
 	// Roles Roles that open its scope.
-	Roles     *[]string `json:"roles,omitempty"`
-	Scope     string    `json:"scope"`
-	Server    string    `json:"server"`
-	TimeoutMs int       `json:"timeout_ms"`
-	Title     string    `json:"title"`
+	Roles *[]string `json:"roles,omitempty"`
+
+	// Safety limits, idempotency, confirm, approval, guard, version, replaces and deprecated, as the spec has them.
+	Safety    *json.RawMessage `json:"safety,omitempty"`
+	Scope     string           `json:"scope"`
+	Server    string           `json:"server"`
+	TimeoutMs int              `json:"timeout_ms"`
+	Title     string           `json:"title"`
+
+	// Version 1 where the spec says nothing.
+	Version *int `json:"version,omitempty"`
+}
+
+// ToolLimits defines model for ToolLimits.
+type ToolLimits struct {
+	All     *CallLimit `json:"all,omitempty"`
+	Server  string     `json:"server"`
+	Session *CallLimit `json:"session,omitempty"`
+	Tool    string     `json:"tool"`
+	User    *CallLimit `json:"user,omitempty"`
 }
 
 // ToolPage defines model for ToolPage.
@@ -1460,12 +1977,16 @@ type ToolRef struct {
 
 // ToolUpdate defines model for ToolUpdate.
 type ToolUpdate struct {
-	Description *string `json:"description,omitempty"`
-	Publish     *bool   `json:"publish,omitempty"`
-	Risk        *Risk   `json:"risk,omitempty"`
-	Scope       *string `json:"scope,omitempty"`
-	TimeoutMs   *int    `json:"timeout_ms,omitempty"`
-	Title       *string `json:"title,omitempty"`
+	AllowBreaking *bool   `json:"allow_breaking,omitempty"`
+	Description   *string `json:"description,omitempty"`
+	Publish       *bool   `json:"publish,omitempty"`
+	Risk          *Risk   `json:"risk,omitempty"`
+
+	// Safety Keys of the tool as its spec has them: limits, idempotency, confirm, approval, guard, version, replaces, deprecated. Null removes one.
+	Safety    *json.RawMessage `json:"safety,omitempty"`
+	Scope     *string          `json:"scope,omitempty"`
+	TimeoutMs *int             `json:"timeout_ms,omitempty"`
+	Title     *string          `json:"title,omitempty"`
 }
 
 // TryRequest defines model for TryRequest.
@@ -1549,6 +2070,9 @@ type WorkerList struct {
 	Data []Worker `json:"data"`
 }
 
+// ApprovalID defines model for ApprovalID.
+type ApprovalID = string
+
 // AuditCall defines model for AuditCall.
 type AuditCall = string
 
@@ -1621,6 +2145,9 @@ type RevisionNumber = int
 // RoleName defines model for RoleName.
 type RoleName = Slug
 
+// SafetyEventID defines model for SafetyEventID.
+type SafetyEventID = string
+
 // Search defines model for Search.
 type Search = string
 
@@ -1629,6 +2156,9 @@ type ServerSlug = Slug
 
 // Since defines model for Since.
 type Since = time.Time
+
+// SwitchTarget defines model for SwitchTarget.
+type SwitchTarget = string
 
 // TenantSlug defines model for TenantSlug.
 type TenantSlug = Slug
@@ -1712,6 +2242,23 @@ type ApplyTenantParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ListApprovalsParams defines parameters for ListApprovals.
+type ListApprovalsParams struct {
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before.
+	Cursor *Cursor         `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Status *ApprovalStatus `form:"status,omitempty" json:"status,omitempty"`
+	Server *Slug           `form:"server,omitempty" json:"server,omitempty"`
+	Tool   *string         `form:"tool,omitempty" json:"tool,omitempty"`
+}
+
+// DecideApprovalParams defines parameters for DecideApproval.
+type DecideApprovalParams struct {
+	// IdempotencyKey Any text of your own; good for a day.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ListAuditEventsParams defines parameters for ListAuditEvents.
 type ListAuditEventsParams struct {
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -1769,6 +2316,19 @@ type ListConnectionsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ListEventsParams defines parameters for ListEvents.
+type ListEventsParams struct {
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before.
+	Cursor *Cursor    `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Kind   *EventKind `form:"kind,omitempty" json:"kind,omitempty"`
+	Server *Slug      `form:"server,omitempty" json:"server,omitempty"`
+
+	// Open Only those that nobody acknowledged (true), or that somebody did (false).
+	Open *bool `form:"open,omitempty" json:"open,omitempty"`
+}
+
 // ListGrantsParams defines parameters for ListGrants.
 type ListGrantsParams struct {
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -1808,6 +2368,12 @@ type CreateInvitationParams struct {
 type ResendInvitationParams struct {
 	// IdempotencyKey Any text of your own; good for a day.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// PutLimitsParams defines parameters for PutLimits.
+type PutLimitsParams struct {
+	// IfMatch The `ETag` of what was read.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // ListMembersParams defines parameters for ListMembers.
@@ -1948,6 +2514,9 @@ type DiffRevisionParams struct {
 
 // PublishRevisionParams defines parameters for PublishRevision.
 type PublishRevisionParams struct {
+	// AllowBreaking Publish it although it breaks who uses its tools. On record.
+	AllowBreaking *bool `form:"allow_breaking,omitempty" json:"allow_breaking,omitempty"`
+
 	// IdempotencyKey Any text of your own; good for a day.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
@@ -1965,6 +2534,17 @@ type UpdateToolParams struct {
 
 	// IfMatch The `ETag` of what was read.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// ListSwitchesParams defines parameters for ListSwitches.
+type ListSwitchesParams struct {
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// On Only those that are on (true), or were lifted or have run out (false).
+	On *bool `form:"on,omitempty" json:"on,omitempty"`
 }
 
 // ListToolsParams defines parameters for ListTools.
@@ -2008,6 +2588,9 @@ type CreateOperatorKeyJSONRequestBody = OperatorKeyCreate
 // PutOperatorJSONRequestBody defines body for PutOperator for application/json ContentType.
 type PutOperatorJSONRequestBody = OperatorPut
 
+// PutPlatformSwitchJSONRequestBody defines body for PutPlatformSwitch for application/json ContentType.
+type PutPlatformSwitchJSONRequestBody = SwitchPut
+
 // CreateTenantJSONRequestBody defines body for CreateTenant for application/json ContentType.
 type CreateTenantJSONRequestBody = TenantCreate
 
@@ -2023,8 +2606,14 @@ type CreateAPIKeyJSONRequestBody = APIKeyCreate
 // ApplyTenantJSONRequestBody defines body for ApplyTenant for application/json ContentType.
 type ApplyTenantJSONRequestBody = ApplyRequest
 
+// DecideApprovalJSONRequestBody defines body for DecideApproval for application/json ContentType.
+type DecideApprovalJSONRequestBody = ApprovalDecision
+
 // CreateInvitationJSONRequestBody defines body for CreateInvitation for application/json ContentType.
 type CreateInvitationJSONRequestBody = InvitationCreate
+
+// PutLimitsJSONRequestBody defines body for PutLimits for application/json ContentType.
+type PutLimitsJSONRequestBody = CallLimits
 
 // PutMemberJSONRequestBody defines body for PutMember for application/json ContentType.
 type PutMemberJSONRequestBody = MemberPut
@@ -2049,6 +2638,9 @@ type TryToolJSONRequestBody = TryRequest
 
 // UpdateToolJSONRequestBody defines body for UpdateTool for application/json ContentType.
 type UpdateToolJSONRequestBody = ToolUpdate
+
+// PutSwitchJSONRequestBody defines body for PutSwitch for application/json ContentType.
+type PutSwitchJSONRequestBody = SwitchPut
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
@@ -2085,6 +2677,15 @@ type ServerInterface interface {
 	// PutOperator Create or replace by address; the first password comes from `platform operators password`
 	// (PUT /operators/{operator})
 	PutOperator(ctx echo.Context, operator Email) error
+	// LiftPlatformSwitch Let calls through again
+	// (DELETE /switch)
+	LiftPlatformSwitch(ctx echo.Context) error
+	// GetPlatformSwitch Whether every call on the platform is switched off
+	// (GET /switch)
+	GetPlatformSwitch(ctx echo.Context) error
+	// PutPlatformSwitch Switch off every tool call of every tenant
+	// (PUT /switch)
+	PutPlatformSwitch(ctx echo.Context) error
 	// ListTenants All tenants, by slug; for a tenant's own caller just that one
 	// (GET /tenants)
 	ListTenants(ctx echo.Context, params ListTenantsParams) error
@@ -2121,6 +2722,15 @@ type ServerInterface interface {
 	// ApplyTenant Bring the tenant to what a file declares
 	// (POST /tenants/{tenant}/apply)
 	ApplyTenant(ctx echo.Context, tenant TenantSlug, params ApplyTenantParams) error
+	// ListApprovals Calls that wait for somebody's decision, and those that were decided, newest first
+	// (GET /tenants/{tenant}/approvals)
+	ListApprovals(ctx echo.Context, tenant TenantSlug, params ListApprovalsParams) error
+	// GetApproval One approval with the call's arguments
+	// (GET /tenants/{tenant}/approvals/{approval})
+	GetApproval(ctx echo.Context, tenant TenantSlug, approval ApprovalID) error
+	// DecideApproval Approve or deny a call of somebody else's
+	// (POST /tenants/{tenant}/approvals/{approval}/decision)
+	DecideApproval(ctx echo.Context, tenant TenantSlug, approval ApprovalID, params DecideApprovalParams) error
 	// ListAuditEvents Records, newest first
 	// (GET /tenants/{tenant}/audit/events)
 	ListAuditEvents(ctx echo.Context, tenant TenantSlug, params ListAuditEventsParams) error
@@ -2139,6 +2749,15 @@ type ServerInterface interface {
 	// ListConnections Where each server's credentials come from and when one was last issued; never a value
 	// (GET /tenants/{tenant}/connections)
 	ListConnections(ctx echo.Context, tenant TenantSlug, params ListConnectionsParams) error
+	// ListDeprecations Tools and versions of tools that are going, by sunset, and who still calls them
+	// (GET /tenants/{tenant}/deprecations)
+	ListDeprecations(ctx echo.Context, tenant TenantSlug) error
+	// ListEvents What somebody should look at, newest first
+	// (GET /tenants/{tenant}/events)
+	ListEvents(ctx echo.Context, tenant TenantSlug, params ListEventsParams) error
+	// AcknowledgeEvent Say that somebody has looked
+	// (PUT /tenants/{tenant}/events/{safety_event}/acknowledgement)
+	AcknowledgeEvent(ctx echo.Context, tenant TenantSlug, safetyEvent SafetyEventID) error
 	// ExportTenant The tenant as a file that `apply` takes; secrets stand as `{env: NAME}`
 	// (GET /tenants/{tenant}/export)
 	ExportTenant(ctx echo.Context, tenant TenantSlug) error
@@ -2169,6 +2788,12 @@ type ServerInterface interface {
 	// ListKinds Kinds of server that can be hosted here
 	// (GET /tenants/{tenant}/kinds)
 	ListKinds(ctx echo.Context, tenant TenantSlug) error
+	// GetLimits The tenant's limits, what holds where it sets none, and the limits of its tools
+	// (GET /tenants/{tenant}/limits)
+	GetLimits(ctx echo.Context, tenant TenantSlug) error
+	// PutLimits Replace the tenant's own limits; what is left out is the platform's default again
+	// (PUT /tenants/{tenant}/limits)
+	PutLimits(ctx echo.Context, tenant TenantSlug, params PutLimitsParams) error
 	// ListMembers People, by address
 	// (GET /tenants/{tenant}/members)
 	ListMembers(ctx echo.Context, tenant TenantSlug, params ListMembersParams) error
@@ -2253,6 +2878,18 @@ type ServerInterface interface {
 	// UpdateTool Change how a tool is described and guarded: stages a revision, or publishes it
 	// (PATCH /tenants/{tenant}/servers/{server}/tools/{tool})
 	UpdateTool(ctx echo.Context, tenant TenantSlug, server ServerSlug, tool ToolName, params UpdateToolParams) error
+	// ListSwitches Kill switches, those that are on first, then newest first
+	// (GET /tenants/{tenant}/switches)
+	ListSwitches(ctx echo.Context, tenant TenantSlug, params ListSwitchesParams) error
+	// LiftSwitch Let calls of the target through again
+	// (DELETE /tenants/{tenant}/switches/{target})
+	LiftSwitch(ctx echo.Context, tenant TenantSlug, target SwitchTarget) error
+	// GetSwitch The kill switch of a target that is on, or was last
+	// (GET /tenants/{tenant}/switches/{target})
+	GetSwitch(ctx echo.Context, tenant TenantSlug, target SwitchTarget) error
+	// PutSwitch Switch a target off; the next call on every edge is refused within a second
+	// (PUT /tenants/{tenant}/switches/{target})
+	PutSwitch(ctx echo.Context, tenant TenantSlug, target SwitchTarget) error
 	// ListTools Tools of all servers, by server and name
 	// (GET /tenants/{tenant}/tools)
 	ListTools(ctx echo.Context, tenant TenantSlug, params ListToolsParams) error
@@ -2422,6 +3059,33 @@ func (w *ServerInterfaceWrapper) PutOperator(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.PutOperator(ctx, operator)
+	return err
+}
+
+// LiftPlatformSwitch converts echo context to params.
+func (w *ServerInterfaceWrapper) LiftPlatformSwitch(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.LiftPlatformSwitch(ctx)
+	return err
+}
+
+// GetPlatformSwitch converts echo context to params.
+func (w *ServerInterfaceWrapper) GetPlatformSwitch(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetPlatformSwitch(ctx)
+	return err
+}
+
+// PutPlatformSwitch converts echo context to params.
+func (w *ServerInterfaceWrapper) PutPlatformSwitch(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PutPlatformSwitch(ctx)
 	return err
 }
 
@@ -2790,6 +3454,127 @@ func (w *ServerInterfaceWrapper) ApplyTenant(ctx echo.Context) error {
 	return err
 }
 
+// ListApprovals converts echo context to params.
+func (w *ServerInterfaceWrapper) ListApprovals(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListApprovalsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
+	}
+
+	// ------------- Optional query parameter "server" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "server", ctx.QueryParams(), &params.Server, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter server: %s", err))
+	}
+
+	// ------------- Optional query parameter "tool" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tool", ctx.QueryParams(), &params.Tool, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tool: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListApprovals(ctx, tenant, params)
+	return err
+}
+
+// GetApproval converts echo context to params.
+func (w *ServerInterfaceWrapper) GetApproval(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "approval" -------------
+	var approval ApprovalID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "approval", ctx.Param("approval"), &approval, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter approval: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetApproval(ctx, tenant, approval)
+	return err
+}
+
+// DecideApproval converts echo context to params.
+func (w *ServerInterfaceWrapper) DecideApproval(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "approval" -------------
+	var approval ApprovalID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "approval", ctx.Param("approval"), &approval, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter approval: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DecideApprovalParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DecideApproval(ctx, tenant, approval, params)
+	return err
+}
+
 // ListAuditEvents converts echo context to params.
 func (w *ServerInterfaceWrapper) ListAuditEvents(ctx echo.Context) error {
 	var err error
@@ -3062,6 +3847,99 @@ func (w *ServerInterfaceWrapper) ListConnections(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListConnections(ctx, tenant, params)
+	return err
+}
+
+// ListDeprecations converts echo context to params.
+func (w *ServerInterfaceWrapper) ListDeprecations(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListDeprecations(ctx, tenant)
+	return err
+}
+
+// ListEvents converts echo context to params.
+func (w *ServerInterfaceWrapper) ListEvents(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListEventsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "kind" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "kind", ctx.QueryParams(), &params.Kind, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter kind: %s", err))
+	}
+
+	// ------------- Optional query parameter "server" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "server", ctx.QueryParams(), &params.Server, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter server: %s", err))
+	}
+
+	// ------------- Optional query parameter "open" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "open", ctx.QueryParams(), &params.Open, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter open: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListEvents(ctx, tenant, params)
+	return err
+}
+
+// AcknowledgeEvent converts echo context to params.
+func (w *ServerInterfaceWrapper) AcknowledgeEvent(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "safety_event" -------------
+	var safetyEvent SafetyEventID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "safety_event", ctx.Param("safety_event"), &safetyEvent, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter safety_event: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AcknowledgeEvent(ctx, tenant, safetyEvent)
 	return err
 }
 
@@ -3378,6 +4256,58 @@ func (w *ServerInterfaceWrapper) ListKinds(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListKinds(ctx, tenant)
+	return err
+}
+
+// GetLimits converts echo context to params.
+func (w *ServerInterfaceWrapper) GetLimits(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetLimits(ctx, tenant)
+	return err
+}
+
+// PutLimits converts echo context to params.
+func (w *ServerInterfaceWrapper) PutLimits(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PutLimitsParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = &IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PutLimits(ctx, tenant, params)
 	return err
 }
 
@@ -4320,6 +5250,12 @@ func (w *ServerInterfaceWrapper) PublishRevision(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params PublishRevisionParams
+	// ------------- Optional query parameter "allow_breaking" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "allow_breaking", ctx.QueryParams(), &params.AllowBreaking, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter allow_breaking: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "Idempotency-Key" -------------
@@ -4482,6 +5418,117 @@ func (w *ServerInterfaceWrapper) UpdateTool(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.UpdateTool(ctx, tenant, server, tool, params)
+	return err
+}
+
+// ListSwitches converts echo context to params.
+func (w *ServerInterfaceWrapper) ListSwitches(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListSwitchesParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "on" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "on", ctx.QueryParams(), &params.On, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter on: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListSwitches(ctx, tenant, params)
+	return err
+}
+
+// LiftSwitch converts echo context to params.
+func (w *ServerInterfaceWrapper) LiftSwitch(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "target" -------------
+	var target SwitchTarget
+
+	err = runtime.BindStyledParameterWithOptions("simple", "target", ctx.Param("target"), &target, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter target: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.LiftSwitch(ctx, tenant, target)
+	return err
+}
+
+// GetSwitch converts echo context to params.
+func (w *ServerInterfaceWrapper) GetSwitch(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "target" -------------
+	var target SwitchTarget
+
+	err = runtime.BindStyledParameterWithOptions("simple", "target", ctx.Param("target"), &target, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter target: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetSwitch(ctx, tenant, target)
+	return err
+}
+
+// PutSwitch converts echo context to params.
+func (w *ServerInterfaceWrapper) PutSwitch(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "target" -------------
+	var target SwitchTarget
+
+	err = runtime.BindStyledParameterWithOptions("simple", "target", ctx.Param("target"), &target, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter target: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PutSwitch(ctx, tenant, target)
 	return err
 }
 
@@ -4723,11 +5770,26 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/tenants/:tenant/audit/events", wrapper.ListAuditEvents, options.OperationMiddlewares["listAuditEvents"]...)
 	router.GET(options.BaseURL+"/tenants/:tenant/audit/events/:event", wrapper.GetAuditEvent, options.OperationMiddlewares["getAuditEvent"]...)
 	router.GET(options.BaseURL+"/tenants/:tenant/usage", wrapper.GetUsage, options.OperationMiddlewares["getUsage"]...)
+	router.GET(options.BaseURL+"/tenants/:tenant/limits", wrapper.GetLimits, options.OperationMiddlewares["getLimits"]...)
+	router.PUT(options.BaseURL+"/tenants/:tenant/limits", wrapper.PutLimits, options.OperationMiddlewares["putLimits"]...)
+	router.GET(options.BaseURL+"/tenants/:tenant/switches", wrapper.ListSwitches, options.OperationMiddlewares["listSwitches"]...)
+	router.DELETE(options.BaseURL+"/tenants/:tenant/switches/:target", wrapper.LiftSwitch, options.OperationMiddlewares["liftSwitch"]...)
+	router.GET(options.BaseURL+"/tenants/:tenant/switches/:target", wrapper.GetSwitch, options.OperationMiddlewares["getSwitch"]...)
+	router.PUT(options.BaseURL+"/tenants/:tenant/switches/:target", wrapper.PutSwitch, options.OperationMiddlewares["putSwitch"]...)
+	router.GET(options.BaseURL+"/tenants/:tenant/approvals", wrapper.ListApprovals, options.OperationMiddlewares["listApprovals"]...)
+	router.GET(options.BaseURL+"/tenants/:tenant/approvals/:approval", wrapper.GetApproval, options.OperationMiddlewares["getApproval"]...)
+	router.POST(options.BaseURL+"/tenants/:tenant/approvals/:approval/decision", wrapper.DecideApproval, options.OperationMiddlewares["decideApproval"]...)
+	router.GET(options.BaseURL+"/tenants/:tenant/events", wrapper.ListEvents, options.OperationMiddlewares["listEvents"]...)
+	router.PUT(options.BaseURL+"/tenants/:tenant/events/:safety_event/acknowledgement", wrapper.AcknowledgeEvent, options.OperationMiddlewares["acknowledgeEvent"]...)
+	router.GET(options.BaseURL+"/tenants/:tenant/deprecations", wrapper.ListDeprecations, options.OperationMiddlewares["listDeprecations"]...)
 	router.POST(options.BaseURL+"/tenants/:tenant/apply", wrapper.ApplyTenant, options.OperationMiddlewares["applyTenant"]...)
 	router.GET(options.BaseURL+"/tenants/:tenant/export", wrapper.ExportTenant, options.OperationMiddlewares["exportTenant"]...)
 	router.GET(options.BaseURL+"/tenants/:tenant/operations", wrapper.ListOperations, options.OperationMiddlewares["listOperations"]...)
 	router.GET(options.BaseURL+"/tenants/:tenant/operations/:operation", wrapper.GetOperation, options.OperationMiddlewares["getOperation"]...)
 	router.GET(options.BaseURL+"/operations/:operation", wrapper.GetPlatformOperation, options.OperationMiddlewares["getPlatformOperation"]...)
+	router.DELETE(options.BaseURL+"/switch", wrapper.LiftPlatformSwitch, options.OperationMiddlewares["liftPlatformSwitch"]...)
+	router.GET(options.BaseURL+"/switch", wrapper.GetPlatformSwitch, options.OperationMiddlewares["getPlatformSwitch"]...)
+	router.PUT(options.BaseURL+"/switch", wrapper.PutPlatformSwitch, options.OperationMiddlewares["putPlatformSwitch"]...)
 	router.GET(options.BaseURL+"/workers", wrapper.ListWorkers, options.OperationMiddlewares["listWorkers"]...)
 	router.GET(options.BaseURL+"/health", wrapper.GetHealth, options.OperationMiddlewares["getHealth"]...)
 	router.GET(options.BaseURL+"/audit/verification", wrapper.VerifyAudit, options.OperationMiddlewares["verifyAudit"]...)
@@ -5146,6 +6208,115 @@ type PutOperatordefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response PutOperatordefaultApplicationProblemPlusJSONResponse) VisitPutOperatorResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LiftPlatformSwitchRequestObject struct {
+}
+
+type LiftPlatformSwitchResponseObject interface {
+	VisitLiftPlatformSwitchResponse(w http.ResponseWriter) error
+}
+
+type LiftPlatformSwitch204Response struct {
+}
+
+func (response LiftPlatformSwitch204Response) VisitLiftPlatformSwitchResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type LiftPlatformSwitchdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response LiftPlatformSwitchdefaultApplicationProblemPlusJSONResponse) VisitLiftPlatformSwitchResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPlatformSwitchRequestObject struct {
+}
+
+type GetPlatformSwitchResponseObject interface {
+	VisitGetPlatformSwitchResponse(w http.ResponseWriter) error
+}
+
+type GetPlatformSwitch200JSONResponse PlatformSwitch
+
+func (response GetPlatformSwitch200JSONResponse) VisitGetPlatformSwitchResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPlatformSwitchdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetPlatformSwitchdefaultApplicationProblemPlusJSONResponse) VisitGetPlatformSwitchResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutPlatformSwitchRequestObject struct {
+	Body *PutPlatformSwitchJSONRequestBody
+}
+
+type PutPlatformSwitchResponseObject interface {
+	VisitPutPlatformSwitchResponse(w http.ResponseWriter) error
+}
+
+type PutPlatformSwitch200JSONResponse PlatformSwitch
+
+func (response PutPlatformSwitch200JSONResponse) VisitPutPlatformSwitchResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutPlatformSwitchdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutPlatformSwitchdefaultApplicationProblemPlusJSONResponse) VisitPutPlatformSwitchResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5646,6 +6817,128 @@ func (response ApplyTenantdefaultApplicationProblemPlusJSONResponse) VisitApplyT
 	return err
 }
 
+type ListApprovalsRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Params ListApprovalsParams
+}
+
+type ListApprovalsResponseObject interface {
+	VisitListApprovalsResponse(w http.ResponseWriter) error
+}
+
+type ListApprovals200JSONResponse ApprovalPage
+
+func (response ListApprovals200JSONResponse) VisitListApprovalsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListApprovalsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListApprovalsdefaultApplicationProblemPlusJSONResponse) VisitListApprovalsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetApprovalRequestObject struct {
+	Tenant   TenantSlug `json:"tenant"`
+	Approval ApprovalID `json:"approval"`
+}
+
+type GetApprovalResponseObject interface {
+	VisitGetApprovalResponse(w http.ResponseWriter) error
+}
+
+type GetApproval200JSONResponse Approval
+
+func (response GetApproval200JSONResponse) VisitGetApprovalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetApprovaldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetApprovaldefaultApplicationProblemPlusJSONResponse) VisitGetApprovalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DecideApprovalRequestObject struct {
+	Tenant   TenantSlug `json:"tenant"`
+	Approval ApprovalID `json:"approval"`
+	Params   DecideApprovalParams
+	Body     *DecideApprovalJSONRequestBody
+}
+
+type DecideApprovalResponseObject interface {
+	VisitDecideApprovalResponse(w http.ResponseWriter) error
+}
+
+type DecideApproval200JSONResponse Approval
+
+func (response DecideApproval200JSONResponse) VisitDecideApprovalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DecideApprovaldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DecideApprovaldefaultApplicationProblemPlusJSONResponse) VisitDecideApprovalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListAuditEventsRequestObject struct {
 	Tenant TenantSlug `json:"tenant"`
 	Params ListAuditEventsParams
@@ -5876,6 +7169,125 @@ type ListConnectionsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListConnectionsdefaultApplicationProblemPlusJSONResponse) VisitListConnectionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeprecationsRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+}
+
+type ListDeprecationsResponseObject interface {
+	VisitListDeprecationsResponse(w http.ResponseWriter) error
+}
+
+type ListDeprecations200JSONResponse DeprecationList
+
+func (response ListDeprecations200JSONResponse) VisitListDeprecationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeprecationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDeprecationsdefaultApplicationProblemPlusJSONResponse) VisitListDeprecationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEventsRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Params ListEventsParams
+}
+
+type ListEventsResponseObject interface {
+	VisitListEventsResponse(w http.ResponseWriter) error
+}
+
+type ListEvents200JSONResponse EventPage
+
+func (response ListEvents200JSONResponse) VisitListEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEventsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListEventsdefaultApplicationProblemPlusJSONResponse) VisitListEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcknowledgeEventRequestObject struct {
+	Tenant      TenantSlug    `json:"tenant"`
+	SafetyEvent SafetyEventID `json:"safety_event"`
+}
+
+type AcknowledgeEventResponseObject interface {
+	VisitAcknowledgeEventResponse(w http.ResponseWriter) error
+}
+
+type AcknowledgeEvent200JSONResponse Event
+
+func (response AcknowledgeEvent200JSONResponse) VisitAcknowledgeEventResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcknowledgeEventdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AcknowledgeEventdefaultApplicationProblemPlusJSONResponse) VisitAcknowledgeEventResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -6265,6 +7677,86 @@ type ListKindsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListKindsdefaultApplicationProblemPlusJSONResponse) VisitListKindsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLimitsRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+}
+
+type GetLimitsResponseObject interface {
+	VisitGetLimitsResponse(w http.ResponseWriter) error
+}
+
+type GetLimits200JSONResponse LimitsState
+
+func (response GetLimits200JSONResponse) VisitGetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLimitsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetLimitsdefaultApplicationProblemPlusJSONResponse) VisitGetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutLimitsRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Params PutLimitsParams
+	Body   *PutLimitsJSONRequestBody
+}
+
+type PutLimitsResponseObject interface {
+	VisitPutLimitsResponse(w http.ResponseWriter) error
+}
+
+type PutLimits200JSONResponse LimitsState
+
+func (response PutLimits200JSONResponse) VisitPutLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutLimitsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutLimitsdefaultApplicationProblemPlusJSONResponse) VisitPutLimitsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -7432,6 +8924,161 @@ func (response UpdateTooldefaultApplicationProblemPlusJSONResponse) VisitUpdateT
 	return err
 }
 
+type ListSwitchesRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Params ListSwitchesParams
+}
+
+type ListSwitchesResponseObject interface {
+	VisitListSwitchesResponse(w http.ResponseWriter) error
+}
+
+type ListSwitches200JSONResponse SwitchPage
+
+func (response ListSwitches200JSONResponse) VisitListSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSwitchesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListSwitchesdefaultApplicationProblemPlusJSONResponse) VisitListSwitchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LiftSwitchRequestObject struct {
+	Tenant TenantSlug   `json:"tenant"`
+	Target SwitchTarget `json:"target"`
+}
+
+type LiftSwitchResponseObject interface {
+	VisitLiftSwitchResponse(w http.ResponseWriter) error
+}
+
+type LiftSwitch204Response struct {
+}
+
+func (response LiftSwitch204Response) VisitLiftSwitchResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type LiftSwitchdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response LiftSwitchdefaultApplicationProblemPlusJSONResponse) VisitLiftSwitchResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSwitchRequestObject struct {
+	Tenant TenantSlug   `json:"tenant"`
+	Target SwitchTarget `json:"target"`
+}
+
+type GetSwitchResponseObject interface {
+	VisitGetSwitchResponse(w http.ResponseWriter) error
+}
+
+type GetSwitch200JSONResponse Switch
+
+func (response GetSwitch200JSONResponse) VisitGetSwitchResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSwitchdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetSwitchdefaultApplicationProblemPlusJSONResponse) VisitGetSwitchResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutSwitchRequestObject struct {
+	Tenant TenantSlug   `json:"tenant"`
+	Target SwitchTarget `json:"target"`
+	Body   *PutSwitchJSONRequestBody
+}
+
+type PutSwitchResponseObject interface {
+	VisitPutSwitchResponse(w http.ResponseWriter) error
+}
+
+type PutSwitch200JSONResponse Switch
+
+func (response PutSwitch200JSONResponse) VisitPutSwitchResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutSwitchdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutSwitchdefaultApplicationProblemPlusJSONResponse) VisitPutSwitchResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListToolsRequestObject struct {
 	Tenant TenantSlug `json:"tenant"`
 	Params ListToolsParams
@@ -7585,6 +9232,15 @@ type StrictServerInterface interface {
 	// PutOperator Create or replace by address; the first password comes from `platform operators password`
 	// (PUT /operators/{operator})
 	PutOperator(ctx context.Context, request PutOperatorRequestObject) (PutOperatorResponseObject, error)
+	// LiftPlatformSwitch Let calls through again
+	// (DELETE /switch)
+	LiftPlatformSwitch(ctx context.Context, request LiftPlatformSwitchRequestObject) (LiftPlatformSwitchResponseObject, error)
+	// GetPlatformSwitch Whether every call on the platform is switched off
+	// (GET /switch)
+	GetPlatformSwitch(ctx context.Context, request GetPlatformSwitchRequestObject) (GetPlatformSwitchResponseObject, error)
+	// PutPlatformSwitch Switch off every tool call of every tenant
+	// (PUT /switch)
+	PutPlatformSwitch(ctx context.Context, request PutPlatformSwitchRequestObject) (PutPlatformSwitchResponseObject, error)
 	// ListTenants All tenants, by slug; for a tenant's own caller just that one
 	// (GET /tenants)
 	ListTenants(ctx context.Context, request ListTenantsRequestObject) (ListTenantsResponseObject, error)
@@ -7621,6 +9277,15 @@ type StrictServerInterface interface {
 	// ApplyTenant Bring the tenant to what a file declares
 	// (POST /tenants/{tenant}/apply)
 	ApplyTenant(ctx context.Context, request ApplyTenantRequestObject) (ApplyTenantResponseObject, error)
+	// ListApprovals Calls that wait for somebody's decision, and those that were decided, newest first
+	// (GET /tenants/{tenant}/approvals)
+	ListApprovals(ctx context.Context, request ListApprovalsRequestObject) (ListApprovalsResponseObject, error)
+	// GetApproval One approval with the call's arguments
+	// (GET /tenants/{tenant}/approvals/{approval})
+	GetApproval(ctx context.Context, request GetApprovalRequestObject) (GetApprovalResponseObject, error)
+	// DecideApproval Approve or deny a call of somebody else's
+	// (POST /tenants/{tenant}/approvals/{approval}/decision)
+	DecideApproval(ctx context.Context, request DecideApprovalRequestObject) (DecideApprovalResponseObject, error)
 	// ListAuditEvents Records, newest first
 	// (GET /tenants/{tenant}/audit/events)
 	ListAuditEvents(ctx context.Context, request ListAuditEventsRequestObject) (ListAuditEventsResponseObject, error)
@@ -7639,6 +9304,15 @@ type StrictServerInterface interface {
 	// ListConnections Where each server's credentials come from and when one was last issued; never a value
 	// (GET /tenants/{tenant}/connections)
 	ListConnections(ctx context.Context, request ListConnectionsRequestObject) (ListConnectionsResponseObject, error)
+	// ListDeprecations Tools and versions of tools that are going, by sunset, and who still calls them
+	// (GET /tenants/{tenant}/deprecations)
+	ListDeprecations(ctx context.Context, request ListDeprecationsRequestObject) (ListDeprecationsResponseObject, error)
+	// ListEvents What somebody should look at, newest first
+	// (GET /tenants/{tenant}/events)
+	ListEvents(ctx context.Context, request ListEventsRequestObject) (ListEventsResponseObject, error)
+	// AcknowledgeEvent Say that somebody has looked
+	// (PUT /tenants/{tenant}/events/{safety_event}/acknowledgement)
+	AcknowledgeEvent(ctx context.Context, request AcknowledgeEventRequestObject) (AcknowledgeEventResponseObject, error)
 	// ExportTenant The tenant as a file that `apply` takes; secrets stand as `{env: NAME}`
 	// (GET /tenants/{tenant}/export)
 	ExportTenant(ctx context.Context, request ExportTenantRequestObject) (ExportTenantResponseObject, error)
@@ -7669,6 +9343,12 @@ type StrictServerInterface interface {
 	// ListKinds Kinds of server that can be hosted here
 	// (GET /tenants/{tenant}/kinds)
 	ListKinds(ctx context.Context, request ListKindsRequestObject) (ListKindsResponseObject, error)
+	// GetLimits The tenant's limits, what holds where it sets none, and the limits of its tools
+	// (GET /tenants/{tenant}/limits)
+	GetLimits(ctx context.Context, request GetLimitsRequestObject) (GetLimitsResponseObject, error)
+	// PutLimits Replace the tenant's own limits; what is left out is the platform's default again
+	// (PUT /tenants/{tenant}/limits)
+	PutLimits(ctx context.Context, request PutLimitsRequestObject) (PutLimitsResponseObject, error)
 	// ListMembers People, by address
 	// (GET /tenants/{tenant}/members)
 	ListMembers(ctx context.Context, request ListMembersRequestObject) (ListMembersResponseObject, error)
@@ -7753,6 +9433,18 @@ type StrictServerInterface interface {
 	// UpdateTool Change how a tool is described and guarded: stages a revision, or publishes it
 	// (PATCH /tenants/{tenant}/servers/{server}/tools/{tool})
 	UpdateTool(ctx context.Context, request UpdateToolRequestObject) (UpdateToolResponseObject, error)
+	// ListSwitches Kill switches, those that are on first, then newest first
+	// (GET /tenants/{tenant}/switches)
+	ListSwitches(ctx context.Context, request ListSwitchesRequestObject) (ListSwitchesResponseObject, error)
+	// LiftSwitch Let calls of the target through again
+	// (DELETE /tenants/{tenant}/switches/{target})
+	LiftSwitch(ctx context.Context, request LiftSwitchRequestObject) (LiftSwitchResponseObject, error)
+	// GetSwitch The kill switch of a target that is on, or was last
+	// (GET /tenants/{tenant}/switches/{target})
+	GetSwitch(ctx context.Context, request GetSwitchRequestObject) (GetSwitchResponseObject, error)
+	// PutSwitch Switch a target off; the next call on every edge is refused within a second
+	// (PUT /tenants/{tenant}/switches/{target})
+	PutSwitch(ctx context.Context, request PutSwitchRequestObject) (PutSwitchResponseObject, error)
 	// ListTools Tools of all servers, by server and name
 	// (GET /tenants/{tenant}/tools)
 	ListTools(ctx context.Context, request ListToolsRequestObject) (ListToolsResponseObject, error)
@@ -8067,6 +9759,91 @@ func (sh *strictHandler) PutOperator(ctx echo.Context, operator Email) error {
 		return err
 	} else if validResponse, ok := response.(PutOperatorResponseObject); ok {
 		return validResponse.VisitPutOperatorResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// LiftPlatformSwitch operation middleware
+func (sh *strictHandler) LiftPlatformSwitch(ctx echo.Context) error {
+	var request LiftPlatformSwitchRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.LiftPlatformSwitch(ctx.Request().Context(), request.(LiftPlatformSwitchRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "LiftPlatformSwitch")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(LiftPlatformSwitchResponseObject); ok {
+		return validResponse.VisitLiftPlatformSwitchResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetPlatformSwitch operation middleware
+func (sh *strictHandler) GetPlatformSwitch(ctx echo.Context) error {
+	var request GetPlatformSwitchRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetPlatformSwitch(ctx.Request().Context(), request.(GetPlatformSwitchRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetPlatformSwitch")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetPlatformSwitchResponseObject); ok {
+		return validResponse.VisitGetPlatformSwitchResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PutPlatformSwitch operation middleware
+func (sh *strictHandler) PutPlatformSwitch(ctx echo.Context) error {
+	var request PutPlatformSwitchRequestObject
+
+	var body PutPlatformSwitchJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PutPlatformSwitch(ctx.Request().Context(), request.(PutPlatformSwitchRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutPlatformSwitch")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PutPlatformSwitchResponseObject); ok {
+		return validResponse.VisitPutPlatformSwitchResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -8461,6 +10238,101 @@ func (sh *strictHandler) ApplyTenant(ctx echo.Context, tenant TenantSlug, params
 	return nil
 }
 
+// ListApprovals operation middleware
+func (sh *strictHandler) ListApprovals(ctx echo.Context, tenant TenantSlug, params ListApprovalsParams) error {
+	var request ListApprovalsRequestObject
+
+	request.Tenant = tenant
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListApprovals(ctx.Request().Context(), request.(ListApprovalsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListApprovals")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListApprovalsResponseObject); ok {
+		return validResponse.VisitListApprovalsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetApproval operation middleware
+func (sh *strictHandler) GetApproval(ctx echo.Context, tenant TenantSlug, approval ApprovalID) error {
+	var request GetApprovalRequestObject
+
+	request.Tenant = tenant
+	request.Approval = approval
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetApproval(ctx.Request().Context(), request.(GetApprovalRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetApproval")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetApprovalResponseObject); ok {
+		return validResponse.VisitGetApprovalResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DecideApproval operation middleware
+func (sh *strictHandler) DecideApproval(ctx echo.Context, tenant TenantSlug, approval ApprovalID, params DecideApprovalParams) error {
+	var request DecideApprovalRequestObject
+
+	request.Tenant = tenant
+	request.Approval = approval
+	request.Params = params
+
+	var body DecideApprovalJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DecideApproval(ctx.Request().Context(), request.(DecideApprovalRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DecideApproval")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DecideApprovalResponseObject); ok {
+		return validResponse.VisitDecideApprovalResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListAuditEvents operation middleware
 func (sh *strictHandler) ListAuditEvents(ctx echo.Context, tenant TenantSlug, params ListAuditEventsParams) error {
 	var request ListAuditEventsRequestObject
@@ -8612,6 +10484,83 @@ func (sh *strictHandler) ListConnections(ctx echo.Context, tenant TenantSlug, pa
 		return err
 	} else if validResponse, ok := response.(ListConnectionsResponseObject); ok {
 		return validResponse.VisitListConnectionsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListDeprecations operation middleware
+func (sh *strictHandler) ListDeprecations(ctx echo.Context, tenant TenantSlug) error {
+	var request ListDeprecationsRequestObject
+
+	request.Tenant = tenant
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDeprecations(ctx.Request().Context(), request.(ListDeprecationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDeprecations")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListDeprecationsResponseObject); ok {
+		return validResponse.VisitListDeprecationsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListEvents operation middleware
+func (sh *strictHandler) ListEvents(ctx echo.Context, tenant TenantSlug, params ListEventsParams) error {
+	var request ListEventsRequestObject
+
+	request.Tenant = tenant
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListEvents(ctx.Request().Context(), request.(ListEventsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListEvents")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListEventsResponseObject); ok {
+		return validResponse.VisitListEventsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// AcknowledgeEvent operation middleware
+func (sh *strictHandler) AcknowledgeEvent(ctx echo.Context, tenant TenantSlug, safetyEvent SafetyEventID) error {
+	var request AcknowledgeEventRequestObject
+
+	request.Tenant = tenant
+	request.SafetyEvent = safetyEvent
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AcknowledgeEvent(ctx.Request().Context(), request.(AcknowledgeEventRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AcknowledgeEvent")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AcknowledgeEventResponseObject); ok {
+		return validResponse.VisitAcknowledgeEventResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -8888,6 +10837,73 @@ func (sh *strictHandler) ListKinds(ctx echo.Context, tenant TenantSlug) error {
 		return err
 	} else if validResponse, ok := response.(ListKindsResponseObject); ok {
 		return validResponse.VisitListKindsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetLimits operation middleware
+func (sh *strictHandler) GetLimits(ctx echo.Context, tenant TenantSlug) error {
+	var request GetLimitsRequestObject
+
+	request.Tenant = tenant
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetLimits(ctx.Request().Context(), request.(GetLimitsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetLimits")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetLimitsResponseObject); ok {
+		return validResponse.VisitGetLimitsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PutLimits operation middleware
+func (sh *strictHandler) PutLimits(ctx echo.Context, tenant TenantSlug, params PutLimitsParams) error {
+	var request PutLimitsRequestObject
+
+	request.Tenant = tenant
+	request.Params = params
+
+	var body PutLimitsJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PutLimits(ctx.Request().Context(), request.(PutLimitsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutLimits")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PutLimitsResponseObject); ok {
+		return validResponse.VisitPutLimitsResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -9764,6 +11780,126 @@ func (sh *strictHandler) UpdateTool(ctx echo.Context, tenant TenantSlug, server 
 		return err
 	} else if validResponse, ok := response.(UpdateToolResponseObject); ok {
 		return validResponse.VisitUpdateToolResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListSwitches operation middleware
+func (sh *strictHandler) ListSwitches(ctx echo.Context, tenant TenantSlug, params ListSwitchesParams) error {
+	var request ListSwitchesRequestObject
+
+	request.Tenant = tenant
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListSwitches(ctx.Request().Context(), request.(ListSwitchesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListSwitches")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListSwitchesResponseObject); ok {
+		return validResponse.VisitListSwitchesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// LiftSwitch operation middleware
+func (sh *strictHandler) LiftSwitch(ctx echo.Context, tenant TenantSlug, target SwitchTarget) error {
+	var request LiftSwitchRequestObject
+
+	request.Tenant = tenant
+	request.Target = target
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.LiftSwitch(ctx.Request().Context(), request.(LiftSwitchRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "LiftSwitch")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(LiftSwitchResponseObject); ok {
+		return validResponse.VisitLiftSwitchResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetSwitch operation middleware
+func (sh *strictHandler) GetSwitch(ctx echo.Context, tenant TenantSlug, target SwitchTarget) error {
+	var request GetSwitchRequestObject
+
+	request.Tenant = tenant
+	request.Target = target
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetSwitch(ctx.Request().Context(), request.(GetSwitchRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetSwitch")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetSwitchResponseObject); ok {
+		return validResponse.VisitGetSwitchResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PutSwitch operation middleware
+func (sh *strictHandler) PutSwitch(ctx echo.Context, tenant TenantSlug, target SwitchTarget) error {
+	var request PutSwitchRequestObject
+
+	request.Tenant = tenant
+	request.Target = target
+
+	var body PutSwitchJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PutSwitch(ctx.Request().Context(), request.(PutSwitchRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutSwitch")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PutSwitchResponseObject); ok {
+		return validResponse.VisitPutSwitchResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/url"
 	"strconv"
 	"strings"
@@ -180,7 +181,7 @@ func recordOf(e *audit.Event, n audit.Names) AuditEvent {
 		Grant: optional(e.Grant), Server: optional(e.Server), Revision: optional(string(e.Revision)), Tool: optional(e.Tool), Scope: optional(e.Scope),
 		Reason: optional(e.Reason), Category: optional(e.Category), Code: optional(e.Code), Arguments: optional(e.Arguments),
 		LatencyMs: ms(e.Latency), ResultBytes: optional(e.ResultBytes), Worker: optional(e.Worker), LeaseId: optional(e.LeaseID),
-		TraceId: optional(e.TraceID), IdempotencyKey: optional(e.IdempotencyKey),
+		TraceId: optional(e.TraceID), IdempotencyKey: optional(e.IdempotencyKey), Notes: showNotes(e.Notes),
 	}
 }
 
@@ -189,4 +190,12 @@ func ms(d time.Duration) *float32 {
 		return nil
 	}
 	return ptr(float32(d.Microseconds()) / 1000)
+}
+
+func showNotes(n audit.Notes) *json.RawMessage {
+	if len(n) == 0 {
+		return nil
+	}
+	raw := json.RawMessage(n.Text())
+	return &raw
 }

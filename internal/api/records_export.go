@@ -142,7 +142,7 @@ type csvWriter struct {
 
 var csvColumns = []string{
 	"id", "at", "call_id", "phase", "method", "outcome", "decision", "member", "member_id", "client", "client_name", "grant", "server", "revision", "tool",
-	"scope", "reason", "category", "code", "arguments", "latency_ms", "result_bytes", "worker", "lease_id", "trace_id", "idempotency_key",
+	"scope", "reason", "category", "code", "arguments", "latency_ms", "result_bytes", "worker", "lease_id", "trace_id", "idempotency_key", "notes",
 }
 
 func (w *csvWriter) begin() error { return w.w.Write(csvColumns) }
@@ -158,7 +158,7 @@ func (w *csvWriter) write(e AuditEvent) error {
 	cells := []string{
 		e.Id, e.At.Format(time.RFC3339Nano), e.CallId, string(e.Phase), e.Method, string(e.Outcome), string(e.Decision), deref(e.Member), deref(e.MemberId),
 		deref(e.Client), deref(e.ClientName), deref(e.Grant), deref(e.Server), deref(e.Revision), deref(e.Tool), deref(e.Scope), deref(e.Reason),
-		deref(e.Category), deref(e.Code), deref(e.Arguments), latency, size, deref(e.Worker), deref(e.LeaseId), deref(e.TraceId), deref(e.IdempotencyKey),
+		deref(e.Category), deref(e.Code), deref(e.Arguments), latency, size, deref(e.Worker), deref(e.LeaseId), deref(e.TraceId), deref(e.IdempotencyKey), notesText(e.Notes),
 	}
 	for i := range cells {
 		cells[i] = harmless(cells[i])
@@ -185,4 +185,11 @@ func harmless(cell string) string {
 		}
 	}
 	return cell
+}
+
+func notesText(n *json.RawMessage) string {
+	if n == nil {
+		return ""
+	}
+	return string(*n)
 }

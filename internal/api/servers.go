@@ -229,6 +229,12 @@ func showTool(t registry.ListedTool) Tool {
 	if t.Roles != nil {
 		out.Roles = &t.Roles
 	}
+	out.Version = ptr(max(t.Tool.Version, 1))
+	out.Confirmed = ptr(t.Tool.Confirmation.MayAsk(t.Tool.Risk))
+	if raw, err := json.Marshal(t.Tool.Safety); err == nil && string(raw) != "{}" {
+		out.Safety = (*json.RawMessage)(&raw)
+	}
+	out.Deprecated = showDeprecation(t.Tool.Deprecated)
 	if t.Revision > 0 {
 		out.Revision, out.Published = &t.Revision, &t.Published
 	}

@@ -8,6 +8,7 @@ package audit
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"latchkey/internal/registry"
@@ -71,7 +72,52 @@ type Event struct {
 	Worker         string
 	LeaseID        string
 	TraceID        string
+	Notes          Notes // how the call was kept safe; nil: nothing to say
 }
+
+// Notes say how a call was kept safe: names of what was masked and how often,
+// the confirmation or approval it ran with, that its answer is a repeat. Keys
+// are the Note constants. Nothing in them is a value that was masked.
+type Notes map[string]any
+
+// Keys of Notes.
+const (
+	NoteReplayOf     = "replay_of"    // id of the call whose outcome was given again
+	NoteConfirmation = "confirmation" // id of the confirmation it ran with
+	NoteApproval     = "approval"     // id of the approval that it waits for or ran with
+	NoteRepeats      = "repeats"      // how many identical calls of the session within a minute
+	NoteLimit        = "limit"        // which limit was reached: tenant, user, session, tool
+	NoteSwitch       = "switch"       // what was switched off
+	NoteMasked       = "masked"       // counts by what was found, such as {"email": 2}
+	NoteWithheld     = "withheld"     // credentials that did not leave, by kind
+	NoteFlagged      = "flagged"      // injection patterns, by name
+	NoteKept         = "kept"         // id of the result that was too large to give inline
+	NoteDeprecated   = "deprecated"   // the tool's sunset
+	NoteRevision     = "revision"     // number of an older revision that a live session goes on with
+)
+
+// Text is notes as they are stored: a JSON object, or empty. What cannot be
+// written is left out.
+func (n Notes) Text() string {
+	if len(n) == 0 {
+		return ""
+	}
+	b, err := json.Marshal(n)
+	if err != nil || len(b) > maxNotes {
+		return `{"omitted":true}`
+	}
+	return string(b)
+}
+
+// ParseNotes reads what Text wrote.
+func ParseNotes(s string) (n Notes) {
+	if s != "" && json.Unmarshal([]byte(s), &n) != nil {
+		return Notes{"omitted": true}
+	}
+	return n
+}
+
+const maxNotes = 4096 // bytes
 
 // Store keeps records. Insert is all or nothing.
 type Store interface {

@@ -12,29 +12,39 @@ func (c Code) String() string { return c.Name }
 
 // The codes. Add a line here and in docs/errors.md.
 var (
-	Unauthenticated   = code("unauthenticated", Access)
-	InsufficientScope = code("insufficient_scope", Access)
-	RoleNotAllowed    = code("role_not_allowed", Access)
-	NotFound          = code("not_found", Access) // what may not be seen answers exactly like what does not exist
-	InvalidArguments  = code("invalid_arguments", Validation)
-	InvalidRequest    = code("invalid_request", Validation)
-	InvalidSpec       = code("invalid_spec", Validation)
-	Conflict          = code("conflict", Validation)
-	Stale             = code("stale", Validation)      // If-Match names what is no more
-	KeyReused         = code("key_reused", Validation) // an Idempotency-Key with another request
-	ToolFailed        = code("tool_failed", Downstream)
-	UpstreamAway      = code("upstream_unavailable", Downstream)
-	CredentialsAway   = code("credentials_unavailable", Downstream)
-	NoWorker          = code("no_worker", Downstream)
-	WorkerLost        = code("worker_lost", Downstream)     // nothing was done
-	OutcomeUnknown    = code("outcome_unknown", Downstream) // do not repeat blindly
-	DeadlineExceeded  = code("deadline_exceeded", Downstream)
-	ResultTooLarge    = code("result_too_large", Validation)
-	StoreAway         = code("platform_store_unavailable", Downstream)
-	Busy              = code("busy", RateLimit)
-	LimitReached      = code("limit_reached", RateLimit)
-	Cancelled         = code("cancelled", Validation)
-	Unexpected        = code("internal_error", Internal)
+	Unauthenticated     = code("unauthenticated", Access)
+	InsufficientScope   = code("insufficient_scope", Access)
+	RoleNotAllowed      = code("role_not_allowed", Access)
+	NotFound            = code("not_found", Access)        // what may not be seen answers exactly like what does not exist
+	SwitchedOff         = code("switched_off", Access)     // by a kill switch
+	Declined            = code("declined", Access)         // the person at the client said no
+	ApprovalPending     = code("approval_pending", Access) // somebody else has to decide; nothing was done
+	ApprovalDenied      = code("approval_denied", Access)
+	InvalidArguments    = code("invalid_arguments", Validation)
+	InvalidRequest      = code("invalid_request", Validation)
+	InvalidSpec         = code("invalid_spec", Validation)
+	Conflict            = code("conflict", Validation)
+	Stale               = code("stale", Validation)                // If-Match names what is no more
+	KeyReused           = code("key_reused", Validation)           // an Idempotency-Key with another request
+	ConfirmationNeeded  = code("confirmation_needed", Validation)  // a dry run: nothing was done
+	ConfirmationInvalid = code("confirmation_invalid", Validation) // used, too late, or for another call
+	ToolSunset          = code("tool_sunset", Validation)
+	BreakingChange      = code("breaking_change", Validation)
+	UnsafeDescription   = code("unsafe_description", Validation)
+	ToolFailed          = code("tool_failed", Downstream)
+	UpstreamAway        = code("upstream_unavailable", Downstream)
+	CredentialsAway     = code("credentials_unavailable", Downstream)
+	NoWorker            = code("no_worker", Downstream)
+	WorkerLost          = code("worker_lost", Downstream)     // nothing was done
+	OutcomeUnknown      = code("outcome_unknown", Downstream) // do not repeat blindly
+	DeadlineExceeded    = code("deadline_exceeded", Downstream)
+	ResultTooLarge      = code("result_too_large", Validation)
+	StoreAway           = code("platform_store_unavailable", Downstream)
+	Busy                = code("busy", RateLimit)
+	LimitReached        = code("limit_reached", RateLimit)
+	RepeatedCall        = code("repeated_call", RateLimit) // identical calls in a loop
+	Cancelled           = code("cancelled", Validation)
+	Unexpected          = code("internal_error", Internal)
 )
 
 var all []Code

@@ -9,6 +9,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"latchkey/internal/audit"
 	"latchkey/internal/fault"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
@@ -36,27 +37,55 @@ type call struct {
 	check    func(json.RawMessage) error
 	progress func(done, total float64, message string)
 
+	tool    *registry.Tool // nil for resources and prompts
+	notes   audit.Notes    // for the record
 	outcome DispatchOutcome
+}
+
+// note adds to the call's record. It is not for use while a worker has the call.
+func (c *call) note(key string, value any) {
+	if c.notes == nil {
+		c.notes = audit.Notes{}
+	}
+	c.notes[key] = value
+}
+
+// safety is how the tool is kept safe; of what is no tool, nothing is said.
+func (c *call) safety() registry.Safety {
+	if c.tool == nil {
+		return registry.Safety{}
+	}
+	return c.tool.Safety
 }
 
 // run takes a call through the steps of design.md. The steps from here on are
 // the same for tools and resources. Whatever is decided is on record before
 // run returns, and so before any answer leaves.
 func (g *Gateway) run(ctx context.Context, c *call) (*runtime.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-
-	if err := g.allow(ctx, c); err != nil { // step 3: scope, role
+	if err := g.allow(ctx, c); err != nil { // step 3: scope, role, kill switches
 		return nil, g.recordRefusal(ctx, c, err)
 	}
 	if err := c.check(c.input); err != nil { // step 4: arguments
 		return nil, g.recordRefusal(ctx, c, err)
 	}
-	if err := g.recordIntent(ctx, c); err != nil { // step 8: before anything with effects
-		return nil, err
+	release, err := g.spend(ctx, c) // step 5: limits
+	if err != nil {
+		return nil, g.recordRefusal(ctx, c, err)
 	}
-	res, err := g.dispatch(ctx, c)           // steps 9-13: a worker runs it
-	return g.recordOutcome(ctx, c, res, err) // step 14: before the reply
+	defer release()
+	if err := g.agree(ctx, c); err != nil { // step 6: confirmation, approval
+		return nil, g.recordRefusal(ctx, c, err)
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	return g.once(ctx, c, func(ctx context.Context) (*runtime.Result, error) { // step 7: a repeat gets the first outcome
+		if err := g.recordIntent(ctx, c); err != nil { // step 8: before anything with effects
+			return nil, err
+		}
+		res, err := g.dispatch(ctx, c)           // steps 9-13: a worker runs it
+		return g.recordOutcome(ctx, c, res, err) // step 14: before the reply
+	})
 }
 
 const (

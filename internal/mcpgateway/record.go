@@ -21,7 +21,7 @@ func (c *call) event(phase audit.Phase, state audit.State) audit.Event {
 		User: p.User, Client: p.Client, Grant: p.Grant, Session: c.ex.session,
 		ServerID: s.ID, Server: s.Slug, Revision: c.revision.ID,
 		Method: string(c.op), Tool: c.name, DefinitionHash: c.hash, Scope: c.scope,
-		Arguments: audit.Summarize(c.input), Latency: time.Since(c.began),
+		Arguments: audit.Summarize(c.input), Latency: time.Since(c.began), Notes: c.notes,
 	}
 	if c.risk != registry.Reads {
 		e.IdempotencyKey = c.key

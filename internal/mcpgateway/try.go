@@ -101,7 +101,8 @@ func readable(content []mcp.Content) string {
 func newToolCall(ex *exchange, rev registry.Revision, tool *registry.Tool, v *validator, input json.RawMessage) *call {
 	return &call{
 		ex: ex, id: newCallID(), op: runtime.CallTool, name: tool.Name, scope: tool.Scope, hash: tool.Hash,
-		risk: tool.Risk, repeat: tool.Risk == registry.Reads || tool.Idempotent, timeout: timeoutOf(tool.Timeout),
-		revision: rev, input: input, began: time.Now(), check: v.check,
+		risk: tool.Risk, repeat: tool.Risk == registry.Reads || tool.Idempotent || tool.Idempotency.Repeatable,
+		timeout:  timeoutOf(tool.Timeout),
+		revision: rev, tool: tool, input: input, began: time.Now(), check: v.check,
 	}
 }

@@ -19,16 +19,16 @@ var _ audit.Store = (*DB)(nil)
 const insertAudit = `
 	INSERT INTO audit_events (tenant_id, at, id, call_id, phase, writer_id, writer_seq, user_id, client_id, grant_id, session_id,
 		server_id, server, revision_id, method, tool, definition_hash, scope, decision, reason, idempotency_key, arguments,
-		outcome, category, code, latency_us, result_bytes, worker, lease_id, trace_id)
+		outcome, category, code, latency_us, result_bytes, worker, lease_id, trace_id, notes)
 	SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[],
 		$12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[],
-		$23::text[], $24::text[], $25::text[], $26::bigint[], $27::bigint[], $28::text[], $29::text[], $30::text[])`
+		$23::text[], $24::text[], $25::text[], $26::bigint[], $27::bigint[], $28::text[], $29::text[], $30::text[], $31::text[])`
 
 // InsertAudit commits a group of records of any tenants.
 func (db *DB) InsertAudit(ctx context.Context, events []audit.Event) (err error) {
 	defer fault.Wrap(&err, "postgres.InsertAudit(%d)", len(events))
 	n := len(events)
-	var text [26][]string
+	var text [27][]string
 	for i := range text {
 		text[i] = make([]string, n)
 	}
@@ -41,10 +41,10 @@ func (db *DB) InsertAudit(ctx context.Context, events []audit.Event) (err error)
 		if e.Allowed {
 			decision = "allowed"
 		}
-		for j, s := range [26]string{
+		for j, s := range [27]string{
 			string(e.Tenant), e.ID, e.CallID, string(e.Phase), e.WriterID, string(e.User), e.Client, e.Grant, e.Session,
 			string(e.ServerID), e.Server, string(e.Revision), e.Method, e.Tool, e.DefinitionHash, e.Scope, decision, e.Reason, e.IdempotencyKey, e.Arguments,
-			string(e.State), e.Category, e.Code, e.Worker, e.LeaseID, e.TraceID,
+			string(e.State), e.Category, e.Code, e.Worker, e.LeaseID, e.TraceID, e.Notes.Text(),
 		} {
 			text[j][i] = storable(s)
 		}
@@ -52,7 +52,7 @@ func (db *DB) InsertAudit(ctx context.Context, events []audit.Event) (err error)
 	t := &text
 	return db.recordAcross(ctx, insertAudit, t[0], at, t[1], t[2], t[3], t[4], seq, t[5], t[6], t[7], t[8],
 		t[9], t[10], t[11], t[12], t[13], t[14], t[15], t[16], t[17], t[18], t[19],
-		t[20], t[21], t[22], latency, size, t[23], t[24], t[25])
+		t[20], t[21], t[22], latency, size, t[23], t[24], t[25], t[26])
 }
 
 // recordAcross is AcrossTenants for one statement, in one round trip instead of
@@ -83,14 +83,16 @@ func storable(s string) string {
 
 const auditColumns = `tenant_id, at, id, call_id, phase, writer_id, writer_seq, user_id, client_id, grant_id, session_id,
 	server_id, server, revision_id, method, tool, definition_hash, scope, decision = 'allowed', reason, idempotency_key, arguments,
-	outcome, category, code, latency_us, result_bytes, worker, lease_id, trace_id`
+	outcome, category, code, latency_us, result_bytes, worker, lease_id, trace_id, notes`
 
 // scanEvent reads auditColumns, and more columns that follow them.
 func scanEvent(row pgx.CollectableRow, more ...any) (e audit.Event, err error) {
 	var latency, size int64
+	var notes string
 	err = row.Scan(append([]any{&e.Tenant, &e.At, &e.ID, &e.CallID, &e.Phase, &e.WriterID, &e.WriterSeq, &e.User, &e.Client, &e.Grant, &e.Session,
 		&e.ServerID, &e.Server, &e.Revision, &e.Method, &e.Tool, &e.DefinitionHash, &e.Scope, &e.Allowed, &e.Reason, &e.IdempotencyKey, &e.Arguments,
-		&e.State, &e.Category, &e.Code, &latency, &size, &e.Worker, &e.LeaseID, &e.TraceID}, more...)...)
+		&e.State, &e.Category, &e.Code, &latency, &size, &e.Worker, &e.LeaseID, &e.TraceID, &notes}, more...)...)
+	e.Notes = audit.ParseNotes(notes)
 	e.At, e.Latency, e.ResultBytes = e.At.UTC(), time.Duration(latency)*time.Microsecond, int(size)
 	return e, err
 }

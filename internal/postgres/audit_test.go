@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -51,11 +52,12 @@ func TestAuditRecordComesBackWhole(t *testing.T) {
 		Session: "session", ServerID: "sv1", Server: "orders", Revision: "rv1", Method: "tools/call", Tool: "say", DefinitionHash: "hash", Scope: "tool:say",
 		Reason: "why", IdempotencyKey: "key", Arguments: "{}", State: audit.Refused, Category: "access", Code: "role_not_allowed",
 		Latency: 1234 * time.Microsecond, ResultBytes: 5, Worker: "w1", LeaseID: "lease", TraceID: "trace",
+		Notes: audit.Notes{audit.NoteReplayOf: "ca1", audit.NoteMasked: map[string]any{"email": 2.0}},
 	}
 	check(t, db.InsertAudit(t.Context(), []audit.Event{want}))
 	es, err := db.AuditEvents(t.Context(), acme.ID, began, 10)
 	check(t, err)
-	if es[0].At = es[0].At.UTC(); len(es) != 1 || es[0] != want {
+	if es[0].At = es[0].At.UTC(); len(es) != 1 || !reflect.DeepEqual(es[0], want) {
 		t.Errorf("got %+v\nwant %+v", es, want)
 	}
 	// All or nothing: a record that breaks a rule takes its group along.

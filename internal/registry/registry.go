@@ -114,7 +114,8 @@ type Tool struct {
 	Idempotent   bool            `json:"idempotent,omitempty"` // a repeat with the same arguments changes nothing more
 	OpenWorld    bool            `json:"open_world,omitempty"`
 	Timeout      time.Duration   `json:"timeout"` // of one call, nanoseconds in JSON
-	Hash         string          `json:"hash"`    // SHA-256 over all of the above, hex
+	Safety
+	Hash string `json:"hash"` // SHA-256 over all of the above, hex
 }
 
 // Resource is one resource (URI) or resource template (URITemplate, RFC 6570)
@@ -128,6 +129,7 @@ type Resource struct {
 	MIMEType    string        `json:"mime_type,omitempty"`
 	Scope       string        `json:"scope"`
 	Timeout     time.Duration `json:"timeout"`
+	Guard       OutputGuard   `json:"guard,omitzero"`
 	Hash        string        `json:"hash"`
 }
 

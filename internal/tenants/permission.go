@@ -30,11 +30,23 @@ const (
 	KeysWrite    Permission = "keys:write"
 	AuditRead    Permission = "audit:read"
 	UsageRead    Permission = "usage:read"
+	LimitsRead   Permission = "limits:read"
+	LimitsWrite  Permission = "limits:write"
+	// SwitchesWrite turns kill switches on and off.
+	SwitchesRead  Permission = "switches:read"
+	SwitchesWrite Permission = "switches:write"
+	// ApprovalsRead sees every approval. A person decides by the role that the
+	// tool names; ApprovalsWrite lets a key decide, which has no role.
+	ApprovalsRead  Permission = "approvals:read"
+	ApprovalsWrite Permission = "approvals:write"
+	EventsRead     Permission = "events:read"
+	EventsWrite    Permission = "events:write" // acknowledge
 )
 
 var permissions = []Permission{
 	Admin, TenantRead, TenantWrite, MembersRead, MembersWrite, RolesRead, RolesWrite, ServersRead, ServersWrite,
 	ToolsTry, ClientsRead, ClientsWrite, KeysRead, KeysWrite, AuditRead, UsageRead,
+	LimitsRead, LimitsWrite, SwitchesRead, SwitchesWrite, ApprovalsRead, ApprovalsWrite, EventsRead, EventsWrite,
 }
 
 // Permissions lists all of them, Admin first.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -208,7 +209,7 @@ func oneRecord(t *testing.T, f Fixture) {
 	if err != nil || e.ID != events[5].ID || len(call) != 2 {
 		t.Errorf("%+v, %d of the call, %v", e, len(call), err)
 	}
-	if e, _, err := f.Store.AuditEvent(t.Context(), f.Tenant, events[7].ID); err != nil || e != events[7] {
+	if e, _, err := f.Store.AuditEvent(t.Context(), f.Tenant, events[7].ID); err != nil || !reflect.DeepEqual(e, events[7]) {
 		t.Errorf("%+v, %v", e, err)
 	}
 	for _, id := range []string{audit.NewID(began), "au", "nonsense"} {

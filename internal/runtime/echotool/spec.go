@@ -17,8 +17,9 @@ type spec struct {
 }
 
 type offered struct {
-	Name  string `json:"name"`
-	Scope string `json:"scope"`
+	Name   string          `json:"name"`
+	Scope  string          `json:"scope"`
+	safety registry.Safety // the definition has it
 }
 
 // RFC 6749 allows more; this is what the platform's own scopes look like.
@@ -44,7 +45,7 @@ func definition(s spec) registry.Definition {
 		t := byName(o.Name)
 		d.Tools = append(d.Tools, registry.Tool{
 			Name: t.name, Title: t.title, Description: t.description, InputSchema: json.RawMessage(t.input),
-			Scope: o.Scope, Risk: registry.Reads, Idempotent: true, Timeout: t.timeout,
+			Scope: o.Scope, Risk: registry.Reads, Idempotent: true, Timeout: t.timeout, Safety: o.safety,
 		})
 	}
 	return d
@@ -85,7 +86,7 @@ func (c *checker) spec(n *yaml.Node) spec {
 func everything() spec {
 	var s spec
 	for _, t := range tools {
-		s.Tools = append(s.Tools, offered{t.name, "tool:" + t.name})
+		s.Tools = append(s.Tools, offered{Name: t.name, Scope: "tool:" + t.name})
 	}
 	return s
 }
@@ -116,19 +117,14 @@ func (c *checker) tools(list *yaml.Node) spec {
 func (c *checker) tool(n *yaml.Node, path string) offered {
 	o := offered{Name: n.Value}
 	if n.Kind == yaml.MappingNode {
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key, value := n.Content[i], n.Content[i+1]
-			switch key.Value {
-			case "name":
-				o.Name = value.Value
-			case "scope":
-				if o.Scope = value.Value; !scopePattern.MatchString(o.Scope) {
-					c.problem(value, path+".scope", fmt.Sprintf("%q is no scope", o.Scope), "use a-z, 0-9, _, :, . and -, starting with a letter, up to 64 characters")
-				}
-			default:
-				c.problem(key, path+"."+key.Value, "is not known", "the keys are name and scope")
-			}
+		r := &registry.Reader{}
+		m := r.Object(n, path, registry.SafetyKeys("name", "scope")...)
+		o.Name = m.Text("name")
+		if o.Scope = m.Text("scope"); o.Scope != "" && !scopePattern.MatchString(o.Scope) {
+			m.Bad("scope", fmt.Sprintf("%q is no scope", o.Scope), "use a-z, 0-9, _, :, . and -, starting with a letter, up to 64 characters")
 		}
+		o.safety = registry.ReadSafety(m, nil)
+		c.problems = append(c.problems, r.Problems...)
 	}
 	if o.Scope == "" {
 		o.Scope = "tool:" + o.Name

@@ -111,7 +111,7 @@ func (c *checker) spec(n *yaml.Node) (s spec, d registry.Definition) {
 }
 
 func (c *checker) tool(n *yaml.Node, path string) (t tool, def registry.Tool) {
-	o := c.Object(n, path, "name", "title", "description", "risk", "idempotent", "scope", "timeout", "parameters", "statement", "max_rows", "max_bytes", "output")
+	o := c.Object(n, path, registry.SafetyKeys("name", "title", "description", "risk", "idempotent", "scope", "timeout", "parameters", "statement", "max_rows", "max_bytes", "output")...)
 	t.Name = c.name(o, "tool")
 	t.Risk = c.risk(o)
 	var columns []column
@@ -123,8 +123,20 @@ func (c *checker) tool(n *yaml.Node, path string) (t tool, def registry.Tool) {
 		Name: t.Name, Title: o.Text("title"), Description: o.Needed("description", "say what the tool does and when to use it: the model sees nothing else of it"),
 		InputSchema: inputSchema(t.Parameters), OutputSchema: outputSchema(&t.statement, columns, t.Risk.Access()),
 		Scope: c.scope(o, "tool:"+t.Name), Risk: t.Risk, Idempotent: o.Flag("idempotent") || t.Risk == registry.Reads, Timeout: t.Timeout,
+		Safety: registry.ReadSafety(o, modelParameters(t.Parameters)),
 	}
 	return t, def
+}
+
+// modelParameters are those that the model gives.
+func modelParameters(all []parameter) []string {
+	names := []string{}
+	for _, p := range all {
+		if p.From == "" {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 func (c *checker) risk(o registry.Object) registry.Risk {
@@ -139,7 +151,7 @@ func (c *checker) risk(o registry.Object) registry.Risk {
 }
 
 func (c *checker) resource(n *yaml.Node, path string) (r resource, def registry.Resource) {
-	o := c.Object(n, path, "name", "uri", "title", "description", "mime_type", "scope", "timeout", "parameters", "statement", "max_rows", "max_bytes", "output")
+	o := c.Object(n, path, "name", "uri", "title", "description", "mime_type", "scope", "timeout", "parameters", "statement", "max_rows", "max_bytes", "output", "guard")
 	r.Name = c.name(o, "resource")
 	r.URI = o.Needed("uri", "write one such as orders://order/{id}")
 	if r.MIMEType = o.Text("mime_type"); r.MIMEType == "" {
@@ -155,6 +167,9 @@ func (c *checker) resource(n *yaml.Node, path string) (r resource, def registry.
 	}
 	def = registry.Resource{Name: r.Name, Title: o.Text("title"), Description: o.Text("description"), MIMEType: r.MIMEType,
 		Scope: c.scope(o, "resource:"+r.Name), Timeout: r.Timeout}
+	if v := o.Value("guard"); v != nil {
+		def.Guard = registry.ReadGuard(c.Reader, v, o.At("guard"))
+	}
 	if len(r.Variables) > 0 {
 		def.URITemplate = r.URI
 	} else {
