@@ -267,6 +267,14 @@ func bound(o Object, key string, high int) int {
 	return o.Whole(key, 0, 1, high)
 }
 
+// spell is a duration within bounds, or 0 where the key is missing.
+func spell(o Object, key string, such, low, high time.Duration) time.Duration {
+	if !o.Has(key) {
+		return 0
+	}
+	return o.Duration(key, such, low, high)
+}
+
 func (r safetyReader) argument(o Object, key string) string {
 	name := o.Text(key)
 	if name != "" && r.properties != nil && !slices.Contains(r.properties, name) {
@@ -280,7 +288,7 @@ func (r safetyReader) idempotency() (i Idempotency) {
 	if !ok {
 		return i
 	}
-	return Idempotency{Argument: r.argument(o, "argument"), Keep: o.Duration("keep", 0, time.Minute, 30*24*time.Hour), Repeatable: o.Flag("repeatable")}
+	return Idempotency{Argument: r.argument(o, "argument"), Keep: spell(o, "keep", 24*time.Hour, time.Minute, 30*24*time.Hour), Repeatable: o.Flag("repeatable")}
 }
 
 func (r safetyReader) confirmation() (c Confirmation) {
@@ -294,7 +302,7 @@ func (r safetyReader) confirmation() (c Confirmation) {
 	if !ok {
 		return c
 	}
-	c = Confirmation{Ask: ConfirmAlways, When: r.condition(o), Message: r.message(o), Expires: o.Duration("expires", 0, 10*time.Second, time.Hour)}
+	c = Confirmation{Ask: ConfirmAlways, When: r.condition(o), Message: r.message(o), Expires: spell(o, "expires", 5*time.Minute, 10*time.Second, time.Hour)}
 	return c
 }
 
@@ -319,7 +327,7 @@ func (r safetyReader) approval() *Approval {
 		return nil
 	}
 	a := &Approval{Role: o.Needed("role", "name the role whose holders decide"), When: r.condition(o), Message: r.message(o),
-		Expires: o.Duration("expires", 0, time.Minute, 30*24*time.Hour), Wait: o.Duration("wait", 0, 0, 10*time.Minute)}
+		Expires: spell(o, "expires", time.Hour, time.Minute, 30*24*time.Hour), Wait: spell(o, "wait", 20*time.Second, 0, 10*time.Minute)}
 	if err := tenants.ValidSlug(a.Role); a.Role != "" && err != nil {
 		o.Bad("role", "is not the name of a role", "")
 	}
