@@ -24,6 +24,7 @@ import (
 	"latchkey/internal/runtime/natsrt"
 	"latchkey/internal/secret"
 	"latchkey/internal/site"
+	"latchkey/internal/tenants"
 	"latchkey/internal/vault"
 )
 
@@ -299,7 +300,37 @@ func seed(ctx context.Context, pg *embedded.Postgres, pl *platform, client *vaul
 	if err := seedAccess(ctx, pl, s); err != nil {
 		return nil, err
 	}
+	if err := seedHistory(ctx, pg, pl); err != nil {
+		return nil, err
+	}
 	return users, s.save()
+}
+
+// seedHistory gives acme a week of calls, once, so that the console has
+// something to show. Sums of usage are made anew from it.
+func seedHistory(ctx context.Context, pg *embedded.Postgres, pl *platform) error {
+	t, err := pl.db.TenantBySlug(ctx, "acme")
+	if err != nil {
+		return err
+	}
+	if had, err := pl.db.AuditEvents(ctx, t.ID, time.Time{}, 1); err != nil || len(had) > 0 {
+		return err
+	}
+	cast := demo.Cast{Tenant: t.ID, Users: map[string]tenants.UserID{}}
+	members, err := pl.db.Members(ctx, t.ID, tenants.MemberQuery{Limit: 100})
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		cast.Users[m.Email] = m.ID
+	}
+	if cast.Hosted, err = pl.db.HostedAll(ctx, t.ID); err != nil {
+		return err
+	}
+	if err := pl.db.InsertAudit(ctx, demo.History(time.Now(), cast)); err != nil {
+		return err
+	}
+	return demo.CountAnew(ctx, pg.DSN("latchkey"))
 }
 
 // stopList stops what was started, last first, and each within its own time.
