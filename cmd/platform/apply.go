@@ -23,6 +23,7 @@ type applyOptions struct {
 	apiOptions
 	file, output  string
 	dryRun, prune bool
+	allowBreaking bool
 }
 
 func applyCommand() *cobra.Command {
@@ -50,6 +51,7 @@ func applyCommand() *cobra.Command {
 	c.Flags().StringVarP(&o.output, "output", "o", "table", "table or json")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "check everything, print what would change, and change nothing")
 	c.Flags().BoolVar(&o.prune, "prune", false, "delete servers, roles and members that the file does not mention")
+	c.Flags().BoolVar(&o.allowBreaking, "allow-breaking", false, "publish revisions although they break who uses their tools; it is on record")
 	o.addTo(c)
 	return c
 }
@@ -77,7 +79,7 @@ func (o *applyOptions) run(ctx context.Context, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	result, err := client.apply(ctx, f, sent.Text, o.dryRun, o.prune)
+	result, err := o.apply(ctx, client, f, sent.Text, o.dryRun)
 	if fault.HasCode(err, fault.NotFound) {
 		result, err = o.applyNew(ctx, client, f, sent.Text, progress)
 	}
@@ -90,6 +92,9 @@ func (o *applyOptions) run(ctx context.Context, out, progress io.Writer) error {
 	printChanges(out, result, painted(out, os.Getenv))
 	if o.dryRun {
 		fmt.Fprintln(progress, "This was a dry run: nothing was changed.")
+		if result.Refused != nil {
+			return inFile(faultOf(*result.Refused), o.file, sent)
+		}
 	}
 	if names := unmentioned(result); len(names) > 0 && !o.prune {
 		fmt.Fprintf(progress, "Not in the file, and left alone: %s. --prune deletes what the file does not mention.\n", strings.Join(names, ", "))
@@ -97,12 +102,12 @@ func (o *applyOptions) run(ctx context.Context, out, progress io.Writer) error {
 	return nil
 }
 
-func (c *apiClient) apply(ctx context.Context, f *registry.File, text string, dryRun, prune bool) (r api.ApplyResult, err error) {
+func (o *applyOptions) apply(ctx context.Context, c *apiClient, f *registry.File, text string, dryRun bool) (r api.ApplyResult, err error) {
 	q := url.Values{}
 	if dryRun {
 		q.Set("dry_run", "true")
 	}
-	err = c.do(ctx, "POST", "/tenants/"+f.Tenant+"/apply", q, api.ApplyRequest{File: text, Name: shortened(f.Name), Prune: &prune}, &r)
+	err = c.do(ctx, "POST", "/tenants/"+f.Tenant+"/apply", q, api.ApplyRequest{File: text, Name: shortened(f.Name), Prune: &o.prune, AllowBreaking: &o.allowBreaking}, &r)
 	return r, err
 }
 
@@ -124,14 +129,14 @@ func (o *applyOptions) applyNew(ctx context.Context, client *apiClient, f *regis
 	if me.Kind != api.MeKindOperator && me.Kind != api.MeKindOperatorKey {
 		return r, fault.New(fault.NotFound, "There is no tenant %q that this key may change. Check `tenant:` in %s, or ask the platform's operator to create it.", f.Tenant, f.Name)
 	}
-	plan, err := registry.MakePlan(f, registry.State{}, registry.PlanOptions{Prune: o.prune})
+	plan, err := registry.MakePlan(f, registry.State{}, registry.PlanOptions{Prune: o.prune, AllowBreaking: o.allowBreaking})
 	if err != nil {
 		return r, cannotApply(err)
 	}
 	if o.dryRun {
 		r.DryRun, r.Unmentioned = true, []api.Unmentioned{}
 		for _, s := range plan.Steps {
-			r.Changes = append(r.Changes, changeOf(s.Applied))
+			r.Changes = append(r.Changes, api.ShowApplied(s.Applied))
 		}
 		return r, nil
 	}
@@ -143,17 +148,7 @@ func (o *applyOptions) applyNew(ctx context.Context, client *apiClient, f *regis
 	default:
 		fmt.Fprintf(progress, "The tenant %s was created.\n", f.Tenant)
 	}
-	return client.apply(ctx, f, text, false, o.prune)
-}
-
-func changeOf(a registry.Applied) api.ApplyChange {
-	c := api.ApplyChange{Verb: api.ApplyChangeVerb(a.Verb), What: api.ApplyChangeWhat(a.What), Name: a.Name, Note: &a.Note}
-	fields := []api.FieldChange{}
-	for _, f := range a.Fields {
-		fields = append(fields, api.FieldChange{Field: f.Field, Before: &f.Before, After: &f.After})
-	}
-	c.Fields = &fields
-	return c
+	return o.apply(ctx, client, f, text, false)
 }
 
 func cannotApply(err error) error {
@@ -167,7 +162,7 @@ func cannotApply(err error) error {
 // inFile gives places in what was sent as places in the file.
 func inFile(err error, name string, sent registry.Sent) error {
 	var f *fault.Error
-	if !errors.As(err, &f) || f.Code != fault.InvalidSpec {
+	if !errors.As(err, &f) || f.Code != fault.InvalidSpec && f.Code != fault.BreakingChange && f.Code != fault.UnsafeDescription {
 		return err
 	}
 	ps := &registry.Problems{File: name}
@@ -184,7 +179,10 @@ func inFile(err error, name string, sent registry.Sent) error {
 	if len(ps.List) == 0 {
 		return err
 	}
-	return cannotApply(ps)
+	if f.Code == fault.InvalidSpec {
+		return cannotApply(ps)
+	}
+	return usageError{fmt.Errorf("%s (%s)\n%w", strings.ReplaceAll(f.Message, "with allow_breaking", "with --allow-breaking"), f.Code, ps)}
 }
 
 func unmentioned(r api.ApplyResult) (names []string) {
@@ -227,13 +225,39 @@ func printChanges(w io.Writer, r api.ApplyResult, p paint) {
 			note = *c.Note
 		}
 		line := fmt.Sprintf("%s %-10s %-36s %s", m.mark, c.Verb, string(c.What)+" "+c.Name, note)
+		if c.Class != nil && c.Verb != "created" && c.Verb != "unchanged" {
+			line = strings.TrimRight(line, " ") + ", " + string(*c.Class)
+		}
 		fmt.Fprintln(w, p(m.colour, strings.TrimRight(line, " ")))
-		if c.Fields == nil || c.Verb == "created" {
-			continue
+		if c.Fields != nil && c.Verb != "created" {
+			for _, f := range *c.Fields {
+				fmt.Fprintln(w, "    "+fieldLine(f, p))
+			}
 		}
-		for _, f := range *c.Fields {
-			fmt.Fprintln(w, "    "+fieldLine(f, p))
+		printReview(w, c, p)
+	}
+}
+
+const maxPrinted = 20 // lines of one server
+
+// printReview says what a change breaks. Hints are counted: they are for whoever
+// writes descriptions.
+func printReview(w io.Writer, c api.ApplyChange, p paint) {
+	if c.Breaking != nil {
+		for i, b := range *c.Breaking {
+			if i == maxPrinted {
+				fmt.Fprintf(w, "    and %d more\n", len(*c.Breaking)-i)
+				break
+			}
+			at := b.Tool
+			if b.Field != nil {
+				at += ", " + *b.Field
+			}
+			fmt.Fprintln(w, "    "+p(red, "breaking: "+at+": "+b.Detail))
 		}
+	}
+	if c.Findings != nil && c.Verb != "unchanged" {
+		fmt.Fprintln(w, "    "+p(faint, fmt.Sprintf("%d hints on descriptions (-o json lists them)", len(*c.Findings))))
 	}
 }
 

@@ -148,7 +148,7 @@ func TestApplyAndExport(t *testing.T) {
 	write(strings.Replace(initech, "kind: echo", "kind: magic", 1))
 	want(runAs(t, "initech", "apply", "-f", file), exitUsage, "", file+":6:9: servers[0].kind")
 	write(strings.NewReplacer("name: Initech", "name: Initech Ltd", "    - {name: echo, scope: diagnostics}\n", "    - {name: echo, scope: diagnostics}\n    - {name: big, scope: diagnostics}\n").Replace(initech))
-	want(runAs(t, "initech", "apply", "-f", file, "--dry-run"), 0, "~ updated    tenant initech\n    name: Initech → Initech Ltd\n~ published  server tools                         2 tools\n    tool big + risk read, scope diagnostics\n", "")
+	want(runAs(t, "initech", "apply", "-f", file, "--dry-run"), 0, "~ updated    tenant initech\n    name: Initech → Initech Ltd\n~ published  server tools                         2 tools, additive\n    tool big + risk read, scope diagnostics\n", "")
 	want(runAs(t, "initech", "apply", "-f", file, "-o", "json"), 0, `"verb":"published","what":"server"`+"", "")
 
 	// Another tenant's key, and one of no tenant.
@@ -165,7 +165,10 @@ func TestApplyAndExport(t *testing.T) {
 	want(runAs(t, "initech", "export", "--tenant", "hooli"), exitNotFound, "", "")
 	want(runAs(t, "initech", "export"), exitUsage, "", "name the tenant")
 	write("tenant: initech\nname: Initech Ltd\nservers:\n- {slug: tools, kind: echo}\n")
-	want(runAs(t, "initech", "apply", "-f", file), 0, "~ published  server tools", "Not in the file, and left alone: member ann@initech.test, role admin, role everybody. --prune deletes")
+	refusal := "The server tools was not published: it would break who uses it. Change what is named, or publish with --allow-breaking if that is meant. (breaking_change)\n" + file + ":4:3: tool echo, scope: the scope is tool:echo and was diagnostics"
+	want(runAs(t, "initech", "apply", "-f", file), exitUsage, "", refusal)
+	want(runAs(t, "initech", "apply", "-f", file, "--dry-run"), exitUsage, "    breaking: echo, scope: the scope is tool:echo", refusal)
+	want(runAs(t, "initech", "apply", "-f", file, "--allow-breaking"), 0, "~ published  server tools", "Not in the file, and left alone: member ann@initech.test, role admin, role everybody. --prune deletes")
 	want(runAs(t, "initech", "apply", "-f", file, "--prune", "--dry-run"), 0, "- deleted    role everybody", "dry run")
 	want(runAs(t, "initech", "apply", "-f", file, "--prune"), 0, "- deleted    member ann@initech.test", "")
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"latchkey/internal/api"
 	"latchkey/internal/fault"
 	"latchkey/internal/secret"
 )
@@ -156,25 +157,33 @@ func (c *apiClient) unreachable(err error) error {
 
 // problemOf reads an RFC 9457 problem.
 func problemOf(res *http.Response, body []byte) error {
-	var p struct {
-		Code, Detail string
-		RequestID    string `json:"request_id"`
-		RetryAfter   int    `json:"retry_after_s"`
-		Errors       []struct {
-			Pointer, Detail, Fix string
-			Line, Column         int
-		}
-	}
+	var p api.Problem
 	if json.Unmarshal(body, &p) != nil || p.Code == "" {
 		return fmt.Errorf("the platform answered %s without saying why; is the URL right?", res.Status)
 	}
+	return faultOf(p)
+}
+
+func faultOf(p api.Problem) error {
 	f := fault.New(fault.ByName(p.Code), "%s", p.Detail)
 	if f.Code.Category == fault.Internal {
-		f = fault.New(f.Code, "%s (request %s)", p.Detail, p.RequestID)
+		f = fault.New(f.Code, "%s (request %s)", p.Detail, p.RequestId)
 	}
-	f = f.After(time.Duration(p.RetryAfter) * time.Second)
-	for _, e := range p.Errors {
-		f = f.WithDetails(fault.Detail{Pointer: e.Pointer, Reason: e.Detail, Fix: e.Fix, Line: e.Line, Column: e.Column})
+	if p.RetryAfterS != nil {
+		f = f.After(time.Duration(*p.RetryAfterS) * time.Second)
+	}
+	if p.Errors == nil {
+		return f
+	}
+	for _, e := range *p.Errors {
+		d := fault.Detail{Pointer: e.Pointer, Reason: e.Detail}
+		if e.Fix != nil {
+			d.Fix = *e.Fix
+		}
+		if e.Line != nil && e.Column != nil {
+			d.Line, d.Column = *e.Line, *e.Column
+		}
+		f = f.WithDetails(d)
 	}
 	return f
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"latchkey/internal/audit"
 	"latchkey/internal/fault"
 	"latchkey/internal/site"
 	"latchkey/internal/tenants"
@@ -23,6 +24,7 @@ type request struct {
 	caller Principal
 	tenant tenants.Tenant
 	body   []byte
+	notes  audit.Notes // for the record of what was done
 }
 
 type requestKey struct{}

@@ -839,11 +839,18 @@ type AccessMatrix struct {
 
 // ApplyChange defines model for ApplyChange.
 type ApplyChange struct {
-	Fields *[]FieldChange  `json:"fields,omitempty"`
-	Name   string          `json:"name"`
-	Note   *string         `json:"note,omitempty"`
-	Verb   ApplyChangeVerb `json:"verb"`
-	What   ApplyChangeWhat `json:"what"`
+	Breaking *[]BreakingChange `json:"breaking,omitempty"`
+
+	// Class What the change of a server is to those who use its tools.
+	Class  *ChangeClass   `json:"class,omitempty"`
+	Fields *[]FieldChange `json:"fields,omitempty"`
+
+	// Findings What was noticed of descriptions.
+	Findings *[]LintFinding  `json:"findings,omitempty"`
+	Name     string          `json:"name"`
+	Note     *string         `json:"note,omitempty"`
+	Verb     ApplyChangeVerb `json:"verb"`
+	What     ApplyChangeWhat `json:"what"`
 }
 
 // ApplyChangeVerb defines model for ApplyChange.Verb.
@@ -871,6 +878,9 @@ type ApplyRequest struct {
 type ApplyResult struct {
 	Changes []ApplyChange `json:"changes"`
 	DryRun  bool          `json:"dry_run"`
+
+	// Refused Of a dry run: why the file would be refused as it is, with lines.
+	Refused *Problem `json:"refused,omitempty"`
 
 	// Unmentioned What the tenant has and the file does not mention; `prune` would delete it.
 	Unmentioned []Unmentioned `json:"unmentioned"`
@@ -1021,7 +1031,9 @@ type BreakingChange struct {
 	// Field Such as input_schema/properties/limit.
 	Field *string `json:"field,omitempty"`
 	Fix   string  `json:"fix"`
-	Tool  string  `json:"tool"`
+
+	// Tool Its name; of a resource or prompt, theirs.
+	Tool string `json:"tool"`
 }
 
 // BusiestMinute defines model for BusiestMinute.
@@ -1133,7 +1145,7 @@ type Deletion struct {
 
 // DeprecatedTool defines model for DeprecatedTool.
 type DeprecatedTool struct {
-	// Calls Of the last 7 days.
+	// Calls Of the last 7 days; of a replaced version, those that still went to it. Counted up to 20,000.
 	Calls       int         `json:"calls"`
 	Deprecation Deprecation `json:"deprecation"`
 	LastCallAt  *time.Time  `json:"last_call_at,omitempty"`
@@ -1413,16 +1425,21 @@ type LimitsStateStore string
 
 // LintFinding defines model for LintFinding.
 type LintFinding struct {
-	Code   string           `json:"code"`
-	Detail string           `json:"detail"`
-	Fix    *string          `json:"fix,omitempty"`
-	Level  LintFindingLevel `json:"level"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
 
-	// Tool Its name; of a resource or prompt, theirs.
+	// Field Such as description, or input_schema/properties/limit.
+	Field *string `json:"field,omitempty"`
+	Fix   *string `json:"fix,omitempty"`
+
+	// Level What is an error is not published, whoever allows it.
+	Level LintFindingLevel `json:"level"`
+
+	// Tool Its name; of a resource or prompt, theirs; empty for instructions.
 	Tool string `json:"tool"`
 }
 
-// LintFindingLevel defines model for LintFinding.Level.
+// LintFindingLevel What is an error is not published, whoever allows it.
 type LintFindingLevel string
 
 // Mail defines model for Mail.
@@ -1808,6 +1825,9 @@ type ServerPage struct {
 
 // ServerPut defines model for ServerPut.
 type ServerPut struct {
+	// AllowBreaking Publish it although it breaks who uses its tools. On record.
+	AllowBreaking *bool `json:"allow_breaking,omitempty"`
+
 	// Connection As in a tenant file; a secret is written as {"secret": "value"}. May be left out where it stays as it is.
 	Connection  *json.RawMessage `json:"connection,omitempty"`
 	Description *string          `json:"description,omitempty"`

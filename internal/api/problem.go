@@ -59,26 +59,15 @@ func (a *API) writeProblem(c echo.Context, err error) {
 	}
 	f := fault.Of(err)
 	h := c.Response().Header()
-	p := Problem{
-		Type: "https://latchkey.dev/errors#" + f.Code.Name, Title: titles[f.Code.Category], Status: statusOf(f.Code), Code: f.Code.Name,
-		Category: Category(f.Code.Category), Detail: f.Message, RequestId: h.Get("X-Request-Id"),
-	}
+	p := problemOf(f, h.Get("X-Request-Id"))
 	if f.Code.Category == fault.Internal {
 		a.Log.ErrorContext(c.Request().Context(), "api request failed", "request", p.RequestId, "path", c.Path(), "error", err)
 	}
-	if f.RetryAfter > 0 {
-		p.RetryAfterS = ptr(int(math.Ceil(f.RetryAfter.Seconds())))
+	if p.RetryAfterS != nil {
 		h.Set("Retry-After", strconv.Itoa(*p.RetryAfterS))
-	}
-	if f.Code == fault.RoleNotAllowed && f.Scope != "" {
-		p.Permission = &f.Scope
 	}
 	if f.Code == fault.Unauthenticated {
 		h.Set("WWW-Authenticate", `Bearer realm="latchkey"`)
-	}
-	if len(f.Details) > 0 {
-		fields := fieldErrors(f.Details)
-		p.Errors = &fields
 	}
 	b, err := json.Marshal(p)
 	if err != nil { // texts and numbers only
@@ -99,6 +88,25 @@ var titles = map[fault.Category]string{
 }
 
 // fieldErrors says each wrong place as the API does.
+// problemOf writes a fault as a problem.
+func problemOf(f *fault.Error, request string) Problem {
+	p := Problem{
+		Type: "https://latchkey.dev/errors#" + f.Code.Name, Title: titles[f.Code.Category], Status: statusOf(f.Code), Code: f.Code.Name,
+		Category: Category(f.Code.Category), Detail: f.Message, RequestId: request,
+	}
+	if f.RetryAfter > 0 {
+		p.RetryAfterS = ptr(int(math.Ceil(f.RetryAfter.Seconds())))
+	}
+	if f.Code == fault.RoleNotAllowed && f.Scope != "" {
+		p.Permission = &f.Scope
+	}
+	if len(f.Details) > 0 {
+		fields := fieldErrors(f.Details)
+		p.Errors = &fields
+	}
+	return p
+}
+
 func fieldErrors(details []fault.Detail) []FieldError {
 	out := make([]FieldError, 0, len(details))
 	for _, d := range details {

@@ -80,7 +80,7 @@ func (a *API) recorded(c echo.Context, r *request, do func() (*held, error)) (*h
 	}
 	h, err := do()
 	e := a.event(r, audit.Outcome, audit.Done)
-	e.Arguments, e.Server, e.Latency = intent.Arguments, intent.Server, a.Now().Sub(began)
+	e.Arguments, e.Server, e.Latency, e.Notes = intent.Arguments, intent.Server, a.Now().Sub(began), r.notes
 	if err != nil {
 		e.State = audit.Failed
 		if f := fault.Of(err); f.Code.Category == fault.Validation || f.Code.Category == fault.Access {

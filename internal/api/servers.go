@@ -53,8 +53,8 @@ type Tried struct {
 	Latency    time.Duration
 }
 
-func (s *Servers) editor() *registry.Editor {
-	return &registry.Editor{Registry: s.Registry, Provisioner: s.Provisioner}
+func (s *Servers) editor(a *API) *registry.Editor {
+	return &registry.Editor{Registry: s.Registry, Provisioner: s.Provisioner, Now: a.Now}
 }
 
 func (s *Servers) kind(name string) (runtime.Kind, error) {
@@ -282,7 +282,8 @@ func showFields(fields []registry.FieldChange) *[]FieldChange {
 // is none.
 func showDiff(from, to registry.Revision) Diff {
 	d := registry.DiffOf(from, to)
-	out := Diff{Same: d.Same, From: optional(from.Number), To: optional(to.Number), Changes: []DiffChange{}}
+	class := registry.Classify(from.Definition, to.Definition)
+	out := Diff{Class: ptr(ChangeClass(class.Class)), Breaking: showEffects(class.Breaking()), Same: d.Same, From: optional(from.Number), To: optional(to.Number), Changes: []DiffChange{}}
 	for _, c := range d.Changes {
 		out.Changes = append(out.Changes, DiffChange{Verb: DiffChangeVerb(c.Verb), What: DiffChangeWhat(c.What), Name: c.Name, Fields: showFields(c.Fields)})
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"latchkey/internal/fault"
 	"latchkey/internal/registry"
 )
 
@@ -26,22 +27,41 @@ func (a *API) ApplyTenant(ctx context.Context, r ApplyTenantRequestObject) (Appl
 	}
 	dryRun := deref(r.Params.DryRun)
 	done, err := a.applier(ctx).Apply(ctx, f, registry.ApplyOptions{
-		PlanOptions: registry.PlanOptions{Prune: deref(r.Body.Prune), MayGive: callerOf(ctx).mayGive}, DryRun: dryRun,
+		PlanOptions: registry.PlanOptions{Prune: deref(r.Body.Prune), AllowBreaking: deref(r.Body.AllowBreaking), Now: a.Now(), MayGive: callerOf(ctx).mayGive}, DryRun: dryRun,
 	})
 	a.queued() // of what was pruned
 	if err != nil {
 		return nil, ofFile(err)
 	}
+	breaks(ctx, done.Broken)
 	out := ApplyResult{DryRun: dryRun, Changes: []ApplyChange{}, Unmentioned: []Unmentioned{}}
 	for _, d := range done.Done {
-		out.Changes = append(out.Changes, ApplyChange{
-			Verb: ApplyChangeVerb(d.Verb), What: ApplyChangeWhat(d.What), Name: d.Name, Note: optional(d.Note), Fields: showFields(d.Fields),
-		})
+		out.Changes = append(out.Changes, ShowApplied(d))
 	}
 	for _, u := range done.Unmentioned {
 		out.Unmentioned = append(out.Unmentioned, Unmentioned{What: u.What, Name: u.Name})
 	}
+	if done.Refusal != nil {
+		id := ""
+		if r, _ := ctx.Value(requestKey{}).(*request); r != nil {
+			id = r.id
+		}
+		out.Refused = ptr(problemOf(fault.Of(done.Refusal), id))
+	}
 	return ApplyTenant200JSONResponse(out), nil
+}
+
+// ShowApplied is one line of a plan. The command line makes plans too, of tenants
+// that do not exist yet.
+func ShowApplied(d registry.Applied) ApplyChange {
+	c := ApplyChange{
+		Verb: ApplyChangeVerb(d.Verb), What: ApplyChangeWhat(d.What), Name: d.Name, Note: optional(d.Note), Fields: showFields(d.Fields),
+		Breaking: showEffects(d.Review.Breaking()), Findings: showFindings(d.Review.Findings),
+	}
+	if d.Review.Class != "" {
+		c.Class = ptr(ChangeClass(d.Review.Class))
+	}
+	return c
 }
 
 // ExportTenant implements StrictServerInterface.

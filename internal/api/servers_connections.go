@@ -84,7 +84,7 @@ func (a *API) PutConnection(ctx context.Context, r PutConnectionRequestObject) (
 	if err != nil {
 		return nil, err
 	}
-	s, err = a.Servers.editor().Put(ctx, s.Tenant, s, registry.Settings{Server: s, Connection: c, HasConnection: true, Keep: keep})
+	s, err = a.Servers.editor(a).Put(ctx, s.Tenant, s, registry.Settings{Server: s, Connection: c, HasConnection: true, Keep: keep})
 	if fault.HasCode(err, fault.NotFound) {
 		return nil, notFound()
 	}

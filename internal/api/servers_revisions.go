@@ -57,12 +57,15 @@ func (a *API) CreateRevision(ctx context.Context, r CreateRevisionRequestObject)
 	if len(wrong) > 0 {
 		return nil, invalidSpec(wrong)
 	}
-	out, err := a.stageOrPublish(ctx, s, spec, deref(r.Body.Publish), deref(r.Params.DryRun))
+	out, err := a.stageOrPublish(ctx, s, spec, publishing{deref(r.Body.Publish), deref(r.Body.AllowBreaking), deref(r.Params.DryRun)})
 	return CreateRevision201JSONResponse(out), err
 }
 
-// stageOrPublish adds a revision and says how it differs from the active one.
-func (a *API) stageOrPublish(ctx context.Context, s registry.Server, spec registry.Spec, publish, dryRun bool) (out RevisionStaged, err error) {
+type publishing struct{ publish, allowBreaking, dryRun bool }
+
+// stageOrPublish adds a revision and says how it differs from the active one. A
+// dry run is refused where publishing would be.
+func (a *API) stageOrPublish(ctx context.Context, s registry.Server, spec registry.Spec, p publishing) (out RevisionStaged, err error) {
 	if s.Deleting {
 		return out, registry.ErrDeleting
 	}
@@ -72,7 +75,7 @@ func (a *API) stageOrPublish(ctx context.Context, s registry.Server, spec regist
 			return out, err
 		}
 	}
-	if publish {
+	if p.publish {
 		k, err := a.Servers.kind(s.Kind)
 		if err != nil {
 			return out, err
@@ -81,21 +84,34 @@ func (a *API) stageOrPublish(ctx context.Context, s registry.Server, spec regist
 			return out, err
 		}
 	}
-	if dryRun {
-		rev, err := spec.Revision(s, "")
-		return RevisionStaged{Diff: showDiff(active, rev)}, err
+	var rev registry.Revision
+	if p.dryRun {
+		if rev, err = spec.Revision(s, ""); err != nil {
+			return out, err
+		}
+		if p.publish {
+			if err := a.mayPublish(ctx, s, spec, s.Slug, p.allowBreaking); err != nil {
+				return out, err
+			}
+		}
+	} else {
+		if rev, s, err = a.addRevision(ctx, s, spec, p.publish, p.allowBreaking); err != nil {
+			return out, err
+		}
+		shown, err := showRevision(s, rev)
+		if err != nil {
+			return out, err
+		}
+		out.Revision, out.Published = &shown, shown.Active
 	}
-	rev, s, err := a.addRevision(ctx, s, spec, publish)
-	if err != nil {
-		return out, err
-	}
-	shown, err := showRevision(s, rev)
-	return RevisionStaged{Revision: &shown, Diff: showDiff(active, rev), Published: shown.Active}, err
+	out.Diff = showDiff(active, rev)
+	out.Findings, err = a.findings(ctx, s.Slug, rev.Definition)
+	return out, err
 }
 
 // addRevision stages a revision, and makes it the active one where publish says
 // so. One of the same content that is there already is used again.
-func (a *API) addRevision(ctx context.Context, s registry.Server, spec registry.Spec, publish bool) (registry.Revision, registry.Server, error) {
+func (a *API) addRevision(ctx context.Context, s registry.Server, spec registry.Spec, publish, allowBreaking bool) (registry.Revision, registry.Server, error) {
 	rev, err := spec.Revision(s, callerOf(ctx).Actor())
 	if err != nil {
 		return rev, s, err
@@ -106,15 +122,14 @@ func (a *API) addRevision(ctx context.Context, s registry.Server, spec registry.
 			return active, s, err
 		}
 	}
-	if rev, _, err = a.Servers.Registry.Stage(ctx, s.Tenant, rev); err != nil {
+	if !publish {
+		rev, _, err = a.Servers.Registry.Stage(ctx, s.Tenant, rev)
 		return rev, s, err
 	}
-	if publish {
-		if rev, err = a.Servers.Registry.Activate(ctx, s.Tenant, s.ID, rev.Number); err != nil {
-			return rev, s, err
-		}
-		s.Active = rev.ID
+	if rev, err = a.publish(ctx, s, rev, allowBreaking); err != nil {
+		return rev, s, err
 	}
+	s.Active = rev.ID
 	return rev, s, nil
 }
 
@@ -161,7 +176,7 @@ func (a *API) PublishRevision(ctx context.Context, r PublishRevisionRequestObjec
 	if err := registry.Publishable(s, connects(k)); err != nil {
 		return nil, err
 	}
-	if rev, err = a.Servers.Registry.Activate(ctx, s.Tenant, s.ID, rev.Number); err != nil {
+	if rev, err = a.publish(ctx, s, rev, deref(r.Params.AllowBreaking)); err != nil {
 		return nil, err
 	}
 	s.Active = rev.ID

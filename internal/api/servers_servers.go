@@ -66,12 +66,17 @@ func (a *API) PutServer(ctx context.Context, r PutServerRequestObject) (PutServe
 	if err != nil {
 		return nil, err
 	}
-	s, err := a.Servers.editor().Put(ctx, tenantOf(ctx).ID, before, put.settings)
+	if put.spec != nil && deref(r.Body.Publish) {
+		if err := a.mayPublish(ctx, before, *put.spec, r.Server, deref(r.Body.AllowBreaking)); err != nil {
+			return nil, err
+		}
+	}
+	s, err := a.Servers.editor(a).Put(ctx, tenantOf(ctx).ID, before, put.settings)
 	if err != nil {
 		return nil, err
 	}
 	if put.spec != nil {
-		if _, _, err := a.addRevision(ctx, s, *put.spec, deref(r.Body.Publish)); err != nil {
+		if _, _, err := a.addRevision(ctx, s, *put.spec, deref(r.Body.Publish), deref(r.Body.AllowBreaking)); err != nil {
 			return nil, err
 		}
 		if s, err = a.server(ctx, r.Server); err != nil {
@@ -80,6 +85,20 @@ func (a *API) PutServer(ctx context.Context, r PutServerRequestObject) (PutServe
 	}
 	out, err := a.wholeServer(ctx, s)
 	return PutServer200JSONResponse(out), err
+}
+
+// mayPublish refuses what publishing would refuse, before anything is changed.
+func (a *API) mayPublish(ctx context.Context, s registry.Server, spec registry.Spec, slug string, allowBreaking bool) error {
+	s.Slug = slug
+	rev, err := spec.Revision(s, "")
+	if err != nil {
+		return err
+	}
+	review, err := a.Servers.editor(a).Review(ctx, tenantOf(ctx).ID, s, rev.Definition)
+	if err != nil {
+		return err
+	}
+	return review.Refusal(slug, allowBreaking, nil)
 }
 
 // serverPut is a checked ServerPut.
@@ -187,6 +206,9 @@ func (a *API) CheckServer(ctx context.Context, r CheckServerRequestObject) (Chec
 			out.Tools, out.Scopes = toolsOf(r.Server, rev.Definition), scopesOf(rev.Definition)
 			out.Resources, out.Prompts = ptr(len(rev.Definition.Resources)), ptr(len(rev.Definition.Prompts))
 			out.Diff = ptr(showDiff(was, rev))
+			if out.Findings, err = a.findings(ctx, r.Server, rev.Definition); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if r.Body.Connection != nil {

@@ -312,7 +312,7 @@ func TestServerIsMadeCheckedPublishedAndDeleted(t *testing.T) {
 	id, err := tenants.ParseServerID(s.Id)
 	check(t, err)
 	for range 2 { // it may be interrupted and gone on with
-		check(t, w.api.Servers.editor().Remove(t.Context(), w.acme.ID, id))
+		check(t, w.api.Servers.editor(w.api).Remove(t.Context(), w.acme.ID, id))
 	}
 	w.refused(fault.NotFound, "admin", "GET", at, nil)
 }

@@ -75,7 +75,7 @@ func (a *API) UpdateTool(ctx context.Context, r UpdateToolRequestObject) (Update
 	if len(wrong) > 0 {
 		return nil, invalidSpec(ofTool(wrong))
 	}
-	out, err := a.stageOrPublish(ctx, s, spec, deref(r.Body.Publish), deref(r.Params.DryRun))
+	out, err := a.stageOrPublish(ctx, s, spec, publishing{deref(r.Body.Publish), deref(r.Body.AllowBreaking), deref(r.Params.DryRun)})
 	return UpdateTool200JSONResponse(out), err
 }
 

@@ -93,6 +93,7 @@ const (
 	NoteFlagged      = "flagged"      // injection patterns, by name
 	NoteKept         = "kept"         // id of the result that was too large to give inline
 	NoteDeprecated   = "deprecated"   // the tool's sunset
+	NoteBreaking     = "breaking"     // tools that were published although callers break
 	NoteRevision     = "revision"     // number of an older revision that a live session goes on with
 )
 

@@ -62,6 +62,10 @@ type ApplyOptions struct {
 type Result struct {
 	Done        []Applied
 	Unmentioned []Applied
+	// Refusal is why a plan that was only made would be refused, or nil.
+	Refusal error
+	// Broken names what was published although it breaks who uses it.
+	Broken []string
 }
 
 // Apply plans and does it: servers, then roles, then people, each of which
@@ -76,12 +80,17 @@ func (a *Applier) Apply(ctx context.Context, f *File, o ApplyOptions) (r Result,
 	if err != nil {
 		return r, err
 	}
-	r.Unmentioned = plan.Unmentioned
+	r.Unmentioned, r.Broken = plan.Unmentioned, plan.Broken()
+	refusal := plan.Refusal(o.PlanOptions)
 	if o.DryRun {
+		r.Refusal = refusal
 		for _, s := range plan.Steps {
 			r.Done = append(r.Done, s.Applied)
 		}
 		return r, nil
+	}
+	if refusal != nil {
+		return Result{}, refusal
 	}
 	r.Done, err = a.execute(ctx, f, state, plan)
 	return r, err

@@ -13,6 +13,7 @@ import (
 type Editor struct {
 	Registry    Store
 	Provisioner Provisioner
+	Now         func() time.Time // nil: the clock
 }
 
 // Settings are what a server is to be, without what it offers.

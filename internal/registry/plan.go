@@ -2,9 +2,13 @@ package registry
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
 
 	"latchkey/internal/fault"
 	"latchkey/internal/tenants"
@@ -26,6 +30,8 @@ type Applied struct {
 	Name   string
 	Note   string
 	Fields []FieldChange
+	// Review is what its change is to those who use a server's tools.
+	Review Review
 }
 
 // Plan is what will be done to bring a tenant to what a file declares.
@@ -56,16 +62,22 @@ type scopeOf struct{ server, scope string }
 type PlanOptions struct {
 	// Prune deletes what the file does not mention.
 	Prune bool
+	// AllowBreaking publishes what breaks who uses it.
+	AllowBreaking bool
+	Now           time.Time // zero: by the clock
 	// MayGive refuses permissions that whoever applies may not give to others;
 	// nil is for the platform itself.
 	MayGive func([]tenants.Permission) error
 }
 
 // MakePlan compares a file with a tenant. It changes nothing and asks nobody:
-// the same file and state give the same plan. What the file refers to and
+// the same file, state and day give the same plan. What the file refers to and
 // neither declares nor finds is a *Problems; so is a secret that is to be kept
 // and cannot be.
 func MakePlan(f *File, s State, o PlanOptions) (*Plan, error) {
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
 	p := &planner{file: f, state: s, options: o, servers: map[string]*Hosted{}, plan: &Plan{}}
 	for i := range s.Servers {
 		p.servers[s.Servers[i].Server.Slug] = &s.Servers[i]
@@ -198,6 +210,13 @@ func (p *planner) server(s *FileServer) error {
 		if before == nil || step.Verb == "published" || step.Verb == "updated" {
 			step.Fields = append(step.Fields, flatten(DiffOf(old, rev))...)
 		}
+		if step.Verb != "unchanged" {
+			var active *Definition
+			if was.Active != "" {
+				active = &old.Definition
+			}
+			step.Review = ReviewOf(active, rev.Definition, p.neighbours(s), p.options.Now)
+		}
 		if old.ID != "" && step.Verb == "unchanged" {
 			step.Note = fmt.Sprintf("revision %d, %s", old.Number, step.Note)
 		}
@@ -207,6 +226,95 @@ func (p *planner) server(s *FileServer) error {
 	}
 	p.add(step)
 	return nil
+}
+
+// neighbours are the tools of the other servers when the plan is done.
+func (p *planner) neighbours(of *FileServer) (out []Neighbour) {
+	declared := map[string]bool{of.Server.Slug: true}
+	for i := range p.file.Servers {
+		if s := &p.file.Servers[i]; s != of && s.HasSpec {
+			declared[s.Server.Slug] = true
+			for _, t := range s.Spec.Definition.Tools {
+				out = append(out, Neighbour{s.Server.Slug, t.Name})
+			}
+		}
+	}
+	for _, h := range p.state.Servers {
+		if !declared[h.Server.Slug] {
+			for _, t := range h.Revision.Definition.Tools {
+				out = append(out, Neighbour{h.Server.Slug, t.Name})
+			}
+		}
+	}
+	return out
+}
+
+// Refusal is why the plan may not be done, or nil, with the places in the file.
+// Of several servers it is about the first that something stands against, but
+// for details.
+func (p *Plan) Refusal(o PlanOptions) error {
+	var first *fault.Error
+	for _, s := range p.Steps {
+		if s.server == nil || s.server.Draft {
+			continue
+		}
+		err := s.Review.Refusal("The server "+s.Name, o.AllowBreaking, s.server.detail)
+		var f *fault.Error
+		if !errors.As(err, &f) {
+			continue
+		}
+		if first == nil {
+			first = f
+		} else if first.Code == f.Code {
+			first = first.WithDetails(f.Details...)
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	return first
+}
+
+// Broken names what is published although it breaks, for the record.
+func (p *Plan) Broken() (names []string) {
+	for _, s := range p.Steps {
+		if s.server != nil && !s.server.Draft {
+			for _, name := range s.Review.RefusedTools() {
+				names = append(names, s.Name+": "+name)
+			}
+		}
+	}
+	return names
+}
+
+// detail is the place of a tool, resource or prompt in the file, or of what is
+// nearest to it.
+func (s *FileServer) detail(what, name, field string) fault.Detail {
+	n := s.node
+	step := func(key string) bool {
+		for i := 0; n != nil && n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == key {
+				n = n.Content[i+1]
+				return true
+			}
+		}
+		return false
+	}
+	if step("spec") && (what == "instructions" && step("instructions") || step(what+"s")) {
+		for _, e := range n.Content {
+			if n.Kind == yaml.SequenceNode && nameOf(e) == name {
+				n = e
+				key, _, _ := strings.Cut(field, "/")
+				step(key)
+				break
+			}
+		}
+	}
+	d := fault.Detail{Pointer: "/file"}
+	if n != nil {
+		d.Line, d.Column = n.Line, n.Column
+	}
+	return d
 }
 
 // settingsDiff compares servers without what they offer.
