@@ -125,7 +125,7 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 
 	tokens := authn.NewVerifier(pl.oauth, pl.cached, nil)
 	gateway := mcpgateway.New(mcpgateway.Config{
-		Sites: p.sites, Verifier: tokens, Registry: pl.cached, People: pl.cached,
+		Sites: p.sites, Verifier: tokens, Registry: pl.cached, People: pl.cached, Versions: pl.cached,
 		Challenged: pl.oauth.NoteChallenge, Signer: signer, Dispatch: dispatcher{pl.edge}, Audit: pl.audit,
 		AllowedOrigins: p.cfg.AllowedOrigins, Observe: observeCall(log), Log: log,
 	})

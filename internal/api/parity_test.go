@@ -78,9 +78,10 @@ func TestConsoleDoesWhatTheAPIDoes(t *testing.T) {
 // notDeclared are fields that a change takes and a tenant file does not, each
 // with its reason.
 var notDeclared = map[string]string{
-	"ServerPut.spec_yaml":    "the file is YAML itself",
-	"TenantUpdate.suspended": "operators decide it, and a file is the tenant's",
-	"TenantUpdate.quotas":    "operators decide them, and a file is the tenant's",
+	"ServerPut.allow_breaking": "it is about one change, and no state: apply has a flag for it",
+	"ServerPut.spec_yaml":      "the file is YAML itself",
+	"TenantUpdate.suspended":   "operators decide it, and a file is the tenant's",
+	"TenantUpdate.quotas":      "operators decide them, and a file is the tenant's",
 }
 
 // fileKeys finds the keys that a tenant file takes at a place by what its reader

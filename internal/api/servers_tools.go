@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,6 +68,9 @@ func (a *API) UpdateTool(ctx context.Context, r UpdateToolRequestObject) (Update
 	if r.Body.TimeoutMs != nil {
 		patch.Timeout = ptr(time.Duration(*r.Body.TimeoutMs) * time.Millisecond)
 	}
+	if r.Body.Safety != nil {
+		patch.Safety = *r.Body.Safety
+	}
 	declared, err := registry.PatchTool(was.Declared, r.Tool, patch)
 	if err != nil {
 		return nil, err
@@ -84,6 +88,10 @@ func (a *API) UpdateTool(ctx context.Context, r UpdateToolRequestObject) (Update
 func ofTool(details []fault.Detail) []fault.Detail {
 	for i, d := range details {
 		parts := strings.Split(d.Pointer, "/")
+		if len(parts) >= 5 && parts[1] == "spec" && parts[2] == "tools" && slices.Contains(registry.SafetyKeys(), parts[4]) {
+			details[i].Pointer = "/safety/" + strings.Join(parts[4:], "/")
+			continue
+		}
 		if len(parts) == 5 && parts[1] == "spec" && parts[2] == "tools" {
 			switch parts[4] {
 			case "title", "description", "scope", "risk":

@@ -37,8 +37,11 @@ type call struct {
 	check    func(json.RawMessage) error
 	progress func(done, total float64, message string)
 
-	tool    *registry.Tool // nil for resources and prompts
-	notes   audit.Notes    // for the record
+	tool    *registry.Tool  // nil for resources and prompts
+	notes   audit.Notes     // for the record
+	access  registry.Access // with which it runs; empty: its risk's
+	notice  *notice         // that the tool will end; see versions.go
+	retired *fault.Error    // that it has
 	outcome DispatchOutcome
 }
 
@@ -48,6 +51,14 @@ func (c *call) note(key string, value any) {
 		c.notes = audit.Notes{}
 	}
 	c.notes[key] = value
+}
+
+// runsWith is the access that a worker gets for the call.
+func (c *call) runsWith() registry.Access {
+	if c.access != "" {
+		return c.access
+	}
+	return c.risk.Access()
 }
 
 // safety is how the tool is kept safe; of what is no tool, nothing is said.
@@ -64,6 +75,9 @@ func (c *call) safety() registry.Safety {
 func (g *Gateway) run(ctx context.Context, c *call) (*runtime.Result, error) {
 	if err := g.allow(ctx, c); err != nil { // step 3: scope, role, kill switches
 		return nil, g.recordRefusal(ctx, c, err)
+	}
+	if c.retired != nil { // this version of the tool has ended
+		return nil, g.recordRefusal(ctx, c, c.retired)
 	}
 	if err := c.check(c.input); err != nil { // step 4: arguments
 		return nil, g.recordRefusal(ctx, c, err)
@@ -104,14 +118,19 @@ func timeoutOf(d time.Duration) time.Duration {
 // exact look-up found: what is checked is what runs.
 func (g *Gateway) callTool(ctx context.Context, rev registry.Revision, tool *registry.Tool, v *validator, req *mcp.CallToolRequest) *mcp.CallToolResult {
 	ex := exchangeOf(req.Extra.TokenInfo)
-	c := newToolCall(ex, rev, tool, v, req.Params.Arguments)
+	ch, unknown := g.choose(ctx, ex, rev, tool, v)
+	c := newToolCall(ex, ch.revision, ch.tool, ch.validator, req.Params.Arguments)
+	c.take(&ch)
 	c.progress, c.trace = progressTo(ctx, req), traceparent(req.Params.Meta, ex)
+	if unknown != nil { // what the caller listed cannot be read
+		return toolError(fault.Of(g.recordRefusal(ctx, c, unknown)), c.id)
+	}
 	var err error
 	if c.key, err = idempotencyKey(req.Params.Meta, c.id); err != nil {
 		return toolError(fault.Of(g.recordRefusal(ctx, c, err)), c.id)
 	}
 	res, err := g.run(ctx, c)
-	return g.replyTool(c, res, err)
+	return c.marked(g.replyTool(c, res, err))
 }
 
 // readResource handles one typed resources/read, always with read access.

@@ -54,7 +54,11 @@ type Config struct {
 	AllowedOrigins []string
 	// Observe hears of every call once, when its record is made.
 	Observe func(Observation)
-	Log     *slog.Logger
+	// Versions remembers what sessions listed; nil: nothing is, and every call
+	// gets the active revision.
+	Versions Versions
+	Now      func() time.Time // nil: the clock; of days, such as sunsets
+	Log      *slog.Logger
 }
 
 // Observation is a call as it was recorded.
@@ -85,6 +89,8 @@ type DispatchOutcome struct {
 type Gateway struct {
 	cfg     Config
 	servers *servers
+	// listings are what grants listed.
+	listings *listings
 	// A modern request is stateless; whether it may be answered by plain JSON
 	// is decided for each. A legacy session lives in the stateful handler.
 	stateless, streaming, stateful http.Handler
@@ -104,7 +110,10 @@ func New(cfg Config) *Gateway {
 	if cfg.Observe == nil {
 		cfg.Observe = func(Observation) {}
 	}
-	g := &Gateway{cfg: cfg}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	g := &Gateway{cfg: cfg, listings: &listings{store: cfg.Versions, log: cfg.Log, pending: map[listedKey]registry.RevisionID{}}}
 	g.servers = newServers(g)
 	pick := func(r *http.Request) *mcp.Server {
 		if ex := exchangeOf(auth.TokenInfoFromContext(r.Context())); ex != nil {

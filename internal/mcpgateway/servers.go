@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -35,14 +36,18 @@ type builtKey struct {
 
 type builtServer struct {
 	once     sync.Once
+	ready    atomic.Bool // once is done
 	server   *mcp.Server
-	direct   map[string]*directTool // by name
+	tools    map[string]*directTool // by name
+	direct   map[string]*directTool // those that direct.go may run
+	listed   []*mcp.Tool            // by name
 	info     json.RawMessage        // the metadata of every result
 	lastUsed time.Time
 
-	mu     sync.Mutex
-	openOf string // the connection that open is the hash for
-	open   string
+	mu      sync.Mutex
+	openOf  string // the connection that open is the hash for
+	open    string
+	windows map[string]registry.Date // until when earlier versions go on, by revision and tool
 }
 
 // maxBuilt bounds the memory of built servers; a legacy session keeps its own.
@@ -92,8 +97,26 @@ func (s *servers) info(h registry.Hosted) json.RawMessage { return s.complete(h)
 // complete is the entry of the active revision, built.
 func (s *servers) complete(h registry.Hosted) *builtServer {
 	b := s.entry(h, h.Revision.ID)
-	b.once.Do(func() { s.gateway.build(h, b) })
+	b.once.Do(func() {
+		s.gateway.build(h, b)
+		b.ready.Store(true)
+	})
 	return b
+}
+
+// older is the entry of a revision that is not the active one any more, built.
+// It is read from the store where this edge has not served it of late.
+func (s *servers) older(ctx context.Context, h registry.Hosted, rev registry.RevisionID) (*builtServer, error) {
+	b := s.entry(h, rev)
+	if b.ready.Load() {
+		return b, nil
+	}
+	r, err := s.gateway.cfg.Versions.Revision(ctx, h.Server.Tenant, rev)
+	if err != nil {
+		return nil, err
+	}
+	h.Revision = r
+	return s.complete(h), nil
 }
 
 // openHash is the hash of what a worker opens, kept while the connection is
@@ -135,26 +158,29 @@ func (g *Gateway) build(h registry.Hosted, into *builtServer) {
 				c.CacheScope, c.TTLMs = "private", listTTL
 			},
 		})
-	into.direct = map[string]*directTool{}
+	into.tools, into.direct = map[string]*directTool{}, map[string]*directTool{}
 	for i := range def.Tools {
 		t := &def.Tools[i]
-		v, err := g.addTool(srv, h.Revision, t)
+		listed, v, err := g.addTool(srv, h.Revision, t)
 		if err != nil {
 			g.cfg.Log.Error("tool left out", "server", h.Server.Slug, "tool", t.Name, "error", err)
 			continue
 		}
+		into.listed = append(into.listed, listed)
+		into.tools[t.Name] = &directTool{h.Revision, t, v}
 		// Arguments that are to stand in headers too are the SDK's to compare.
 		if !bytes.Contains(t.InputSchema, []byte("x-mcp-header")) {
-			into.direct[t.Name] = &directTool{h.Revision, t, v}
+			into.direct[t.Name] = into.tools[t.Name]
 		}
 	}
+	slices.SortFunc(into.listed, func(a, b *mcp.Tool) int { return strings.Compare(a.Name, b.Name) })
 	for i := range def.Resources {
 		g.addResource(srv, h.Revision, &def.Resources[i])
 	}
 	for i := range def.Prompts {
 		g.addPrompt(srv, h.Revision, &def.Prompts[i])
 	}
-	srv.AddReceivingMiddleware(g.recoverPanics, g.filterLists(h.Server.ID, &def))
+	srv.AddReceivingMiddleware(g.recoverPanics, g.followRevision(h.Revision.ID), g.filterLists(&def))
 	into.server = srv
 	var err error
 	if into.info, err = json.Marshal(mcp.Meta{mcp.MetaKeyServerInfo: self}); err != nil {
@@ -166,17 +192,17 @@ func (g *Gateway) build(h registry.Hosted, into *builtServer) {
 // rights have changed, as after a step-up.
 const listTTL = 0
 
-func (g *Gateway) addTool(srv *mcp.Server, rev registry.Revision, t *registry.Tool) (v *validator, err error) {
+func (g *Gateway) addTool(srv *mcp.Server, rev registry.Revision, t *registry.Tool) (tool *mcp.Tool, v *validator, err error) {
 	defer func() {
 		if p := recover(); p != nil { // AddTool panics on a bad schema
 			err = fmt.Errorf("%v", p)
 		}
 	}()
 	if v, err = newValidator(t.InputSchema); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	tool := &mcp.Tool{
-		Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: t.InputSchema,
+	tool = &mcp.Tool{
+		Name: t.Name, Title: t.Title, Description: described(t), InputSchema: t.InputSchema,
 		Annotations: &mcp.ToolAnnotations{
 			Title: t.Title, ReadOnlyHint: t.Risk == registry.Reads, IdempotentHint: t.Idempotent,
 			DestructiveHint: new(t.Risk == registry.Destructive), OpenWorldHint: new(t.OpenWorld),
@@ -185,10 +211,13 @@ func (g *Gateway) addTool(srv *mcp.Server, rev registry.Revision, t *registry.To
 	if len(t.OutputSchema) > 0 {
 		tool.OutputSchema = json.RawMessage(`{"type":"object","anyOf":[` + string(t.OutputSchema) + `,` + errorSchema + `]}`)
 	}
+	if n := noticeOf(t); n != nil {
+		tool.Meta = mcp.Meta{metaDeprecated: n}
+	}
 	srv.AddTool(tool, func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		return g.callTool(ctx, rev, t, v, req), nil
 	})
-	return v, nil
+	return tool, v, nil
 }
 
 func (g *Gateway) addResource(srv *mcp.Server, rev registry.Revision, r *registry.Resource) {
@@ -252,13 +281,71 @@ func fillPrompt(p *registry.Prompt, arguments map[string]string) (string, error)
 	return strings.NewReplacer(pairs...).Replace(p.Text), nil
 }
 
+// followRevision serves a session of a legacy client, which keeps the SDK's
+// server that it began with, the tools of the revision that is active now. It
+// also answers calls of tools that are there no more.
+func (g *Gateway) followRevision(built registry.RevisionID) mcp.Middleware {
+	return func(next mcp.MethodHandler) mcp.MethodHandler {
+		return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+			if method != "tools/list" && method != "tools/call" || req.GetExtra() == nil {
+				return next(ctx, method, req)
+			}
+			ex := exchangeOf(req.GetExtra().TokenInfo)
+			if ex == nil {
+				return next(ctx, method, req)
+			}
+			other := ex.hosted.Revision.ID != built
+			switch req := req.(type) {
+			case *mcp.ListToolsRequest:
+				if other {
+					return g.listTools(ctx, ex, &mcp.ListToolsResult{Tools: slices.Clone(g.servers.complete(ex.hosted).listed)})
+				}
+				res, err := next(ctx, method, req)
+				if list, ok := res.(*mcp.ListToolsResult); ok && err == nil {
+					return g.listTools(ctx, ex, list)
+				}
+				return res, err
+			case *mcp.CallToolRequest:
+				if other || g.servers.complete(ex.hosted).tools[req.Params.Name] == nil {
+					return g.callNamed(ctx, ex, req)
+				}
+			}
+			return next(ctx, method, req)
+		}
+	}
+}
+
+// listTools leaves of a list what is past its sunset and what the caller may not
+// use, and remembers that they have it.
+func (g *Gateway) listTools(ctx context.Context, ex *exchange, res *mcp.ListToolsResult) (mcp.Result, error) {
+	hidden, err := g.hidden(ctx, ex)
+	if err != nil {
+		return nil, err
+	}
+	tools, now := g.servers.complete(ex.hosted).tools, g.cfg.Now()
+	res.Tools = slices.DeleteFunc(res.Tools, func(t *mcp.Tool) bool {
+		known := tools[t.Name]
+		return known == nil || hidden(known.tool.Scope) || known.tool.Deprecated.Gone(now)
+	})
+	g.listings.remember(ex)
+	return res, nil
+}
+
+// hidden tells which scopes the token or the roles do not open now.
+func (g *Gateway) hidden(ctx context.Context, ex *exchange) (func(scope string) bool, error) {
+	access, err := g.cfg.People.Access(ctx, ex.tenant.ID, ex.principal.User)
+	if err != nil {
+		return nil, rpcError(fault.Of(err), "")
+	}
+	return func(scope string) bool {
+		return scope == "" || !ex.principal.Has(scope) || !access.Allows(ex.hosted.Server.ID, scope)
+	}, nil
+}
+
 // filterLists shows only what the token and the roles open now. It hides; what
 // refuses is allow.
-func (g *Gateway) filterLists(server registry.ServerID, def *registry.Definition) mcp.Middleware {
+func (g *Gateway) filterLists(def *registry.Definition) mcp.Middleware {
 	scopeOf := map[string]string{}
-	for _, t := range def.Tools {
-		scopeOf["tool "+t.Name] = t.Scope
-	}
 	for _, r := range def.Resources {
 		scopeOf["resource "+r.URI+r.URITemplate] = r.Scope
 	}
@@ -271,24 +358,17 @@ func (g *Gateway) filterLists(server registry.ServerID, def *registry.Definition
 			if err != nil || !strings.HasSuffix(method, "/list") {
 				return res, err
 			}
-			ex := exchangeOf(req.GetExtra().TokenInfo)
-			access, err := g.cfg.People.Access(ctx, ex.tenant.ID, ex.principal.User)
+			hidden, err := g.hidden(ctx, exchangeOf(req.GetExtra().TokenInfo))
 			if err != nil {
-				return nil, rpcError(fault.Of(err), "")
-			}
-			hidden := func(what string) bool {
-				scope, known := scopeOf[what]
-				return !known || !ex.principal.Has(scope) || !access.Allows(server, scope)
+				return nil, err
 			}
 			switch res := res.(type) {
-			case *mcp.ListToolsResult:
-				res.Tools = slices.DeleteFunc(res.Tools, func(t *mcp.Tool) bool { return hidden("tool " + t.Name) })
 			case *mcp.ListResourcesResult:
-				res.Resources = slices.DeleteFunc(res.Resources, func(r *mcp.Resource) bool { return hidden("resource " + r.URI) })
+				res.Resources = slices.DeleteFunc(res.Resources, func(r *mcp.Resource) bool { return hidden(scopeOf["resource "+r.URI]) })
 			case *mcp.ListResourceTemplatesResult:
-				res.ResourceTemplates = slices.DeleteFunc(res.ResourceTemplates, func(r *mcp.ResourceTemplate) bool { return hidden("resource " + r.URITemplate) })
+				res.ResourceTemplates = slices.DeleteFunc(res.ResourceTemplates, func(r *mcp.ResourceTemplate) bool { return hidden(scopeOf["resource "+r.URITemplate]) })
 			case *mcp.ListPromptsResult:
-				res.Prompts = slices.DeleteFunc(res.Prompts, func(p *mcp.Prompt) bool { return hidden("prompt " + p.Name) })
+				res.Prompts = slices.DeleteFunc(res.Prompts, func(p *mcp.Prompt) bool { return hidden(scopeOf["prompt "+p.Name]) })
 			}
 			return res, nil
 		}

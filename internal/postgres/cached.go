@@ -19,6 +19,7 @@ type Cached struct {
 	access  *fresh.Cache[accessKey, tenants.Access]
 	hosted  *fresh.Cache[hostedKey, registry.Hosted]
 	grants  *fresh.Cache[grantKey, bool]
+	listed  *fresh.Cache[listedKey, registry.RevisionID]
 	// OnChange, if set before Run, hears every change after the caches did.
 	OnChange func(Change)
 }
@@ -35,6 +36,11 @@ type (
 	grantKey struct {
 		tenant tenants.ID
 		grant  string
+	}
+	listedKey struct {
+		tenant tenants.ID
+		grant  string
+		server registry.ServerID
 	}
 )
 
@@ -53,10 +59,14 @@ func NewCached(db *DB) *Cached {
 			}),
 		grants: fresh.New(100_000, func(k grantKey) string { return string(k.tenant) + k.grant },
 			func(ctx context.Context, k grantKey) (bool, error) { return db.GrantActive(ctx, k.tenant, k.grant) }),
+		listed: fresh.New(100_000, func(k listedKey) string { return string(k.tenant) + k.grant + string(k.server) },
+			func(ctx context.Context, k listedKey) (registry.RevisionID, error) {
+				return db.ListedRevision(ctx, k.tenant, k.grant, k.server)
+			}),
 	}
 }
 
-// TenantBySlug, Access, Hosted and GrantActive are DB's, from memory.
+// TenantBySlug, Access, Hosted, GrantActive and ListedRevision are DB's, from memory.
 
 func (c *Cached) TenantBySlug(ctx context.Context, slug string) (tenants.Tenant, error) {
 	return c.tenants.Get(ctx, slug)
@@ -72,6 +82,17 @@ func (c *Cached) Hosted(ctx context.Context, t tenants.ID, slug string) (registr
 
 func (c *Cached) GrantActive(ctx context.Context, t tenants.ID, grant string) (bool, error) {
 	return c.grants.Get(ctx, grantKey{t, grant})
+}
+
+func (c *Cached) ListedRevision(ctx context.Context, t tenants.ID, grant string, s registry.ServerID) (registry.RevisionID, error) {
+	return c.listed.Get(ctx, listedKey{t, grant, s})
+}
+
+// RememberListed is DB's. What this edge wrote, it reads at once.
+func (c *Cached) RememberListed(ctx context.Context, t tenants.ID, grant string, s registry.ServerID, r registry.RevisionID) error {
+	err := c.DB.RememberListed(ctx, t, grant, s, r)
+	c.listed.Drop(func(k listedKey) bool { return k == listedKey{t, grant, s} })
+	return err
 }
 
 // Run listens for changes until ctx ends.
@@ -93,6 +114,7 @@ func (c *Cached) apply(ch Change) {
 		c.access.Hearing(hearing)
 		c.hosted.Hearing(hearing)
 		c.grants.Hearing(hearing)
+		c.listed.Hearing(hearing)
 	case "tenant":
 		c.tenants.Drop(func(string) bool { return true })
 	case "access":
@@ -102,6 +124,8 @@ func (c *Cached) apply(ch Change) {
 		c.access.Drop(func(k accessKey) bool { return k.tenant == t })
 	case "grant":
 		c.grants.Drop(func(k grantKey) bool { return k.tenant == t && k.grant == ch.ID })
+	case "listed":
+		c.listed.Drop(func(k listedKey) bool { return k.tenant == t && k.grant == ch.ID })
 	}
 }
 

@@ -140,6 +140,7 @@ func settle(t testing.TB, db *postgres.DB, slug string) *place {
 	check(t, db.WithCode(ctx, p.id, p.code, func(oauth.Code, oauth.Grant) oauth.Turn {
 		return oauth.Turn{Use: began, Next: &oauth.RefreshToken{Hash: p.refresh, Grant: p.grant.ID, ExpiresAt: began.Add(time.Hour)}}
 	}))
+	check(t, db.RememberListed(ctx, p.id, p.grant.ID, p.server.ID, p.revision.ID))
 	p.key = tenants.RandomID("ky")
 	check(t, db.AddSigningKey(ctx, p.id, oauth.Key{ID: p.key, Public: make([]byte, 32), Sealed: []byte("sealed"), CreatedAt: began, SignsFrom: began}, func([]oauth.Key) bool { return true }))
 	e := event(p.id, began)

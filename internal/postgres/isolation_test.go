@@ -191,6 +191,17 @@ var accesses = map[string]access{
 		m, err := db.LastCredentials(ctx, t, []registry.ServerID{p.server.ID})
 		return len(m), err
 	}},
+	"ToolCalls": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		c, err := db.ToolCalls(ctx, t, "", "", false, began.Add(-time.Hour))
+		return c.Count, err
+	}},
+	"ListedRevision": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		r, err := db.ListedRevision(ctx, t, p.grant.ID, p.server.ID)
+		return len(r), err
+	}},
+	"RememberListed": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 1, db.RememberListed(ctx, t, p.grant.ID, p.server.ID, p.revision.ID)
+	}},
 	"AuditEvents": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		es, err := db.AuditEvents(ctx, t, began.Add(-time.Hour), 10)
 		return len(es), err

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"latchkey/internal/fault"
@@ -14,25 +16,59 @@ type ToolPatch struct {
 	Title, Description, Scope *string
 	Risk                      *Risk
 	Timeout                   *time.Duration
+	// Safety has keys of the tool as its spec has them, see SafetyKeys; null
+	// removes one.
+	Safety json.RawMessage
+}
+
+// keyed is a key of a spec's tool with its value in JSON, nil to remove it.
+type keyed struct {
+	key   string
+	value json.RawMessage
 }
 
 // fields are the keys of a spec's tools that change, with their values.
-func (p ToolPatch) fields() (out []field) {
+func (p ToolPatch) fields() (out []keyed, err error) {
 	add := func(key string, v *string) {
 		if v != nil {
-			out = append(out, field{key, *v})
+			out = append(out, keyed{key, quoted(*v)})
 		}
 	}
 	add("title", p.Title)
 	add("description", p.Description)
 	add("scope", p.Scope)
 	if p.Risk != nil {
-		out = append(out, field{"risk", string(*p.Risk)})
+		out = append(out, keyed{"risk", quoted(string(*p.Risk))})
 	}
 	if p.Timeout != nil {
-		out = append(out, field{"timeout", p.Timeout.String()})
+		out = append(out, keyed{"timeout", quoted(p.Timeout.String())})
 	}
-	return out
+	if len(p.Safety) == 0 {
+		return out, nil
+	}
+	wrong := func(key, reason, fix string) error {
+		return fault.New(fault.InvalidSpec, "How the tool is to be kept safe cannot be read.").WithDetails(fault.Detail{Pointer: "/safety" + key, Reason: reason, Fix: fix})
+	}
+	at, seen := whole(p.Safety), map[string]bool{}
+	if !startsWith(p.Safety, at, '{') {
+		return nil, wrong("", "is not an object", "send the keys that change")
+	}
+	entries(p.Safety, at, func(key string, v span) {
+		switch {
+		case err != nil:
+		case !slices.Contains(SafetyKeys(), key):
+			err = wrong("/"+escaped(key), "is not known", "the keys are "+strings.Join(SafetyKeys(), ", "))
+		case seen[key]:
+			err = wrong("/"+key, "stands here twice", "send it once")
+		}
+		k := keyed{key, p.Safety[v.from:v.to]}
+		if string(k.value) == "null" {
+			k.value = nil
+		}
+		seen[key] = true
+		out = append(out, k)
+	})
+	return out, err
 }
 
 // PatchTool changes a tool in a declared spec, whatever the kind: specs list
@@ -42,6 +78,10 @@ func PatchTool(declared json.RawMessage, tool string, p ToolPatch) (json.RawMess
 	unlisted := fault.New(fault.InvalidSpec, "The spec does not list the tool %q by its name. Declare it under tools, and publish that first.", tool)
 	if len(declared) == 0 {
 		return nil, fault.New(fault.InvalidSpec, "This revision is from before specs were kept as they were declared. Publish its spec once more, then change the tool.")
+	}
+	fields, err := p.fields()
+	if err != nil {
+		return nil, err
 	}
 	tools, ok := member(declared, whole(declared), "tools")
 	if !ok || !startsWith(declared, tools, '[') {
@@ -58,8 +98,10 @@ func PatchTool(declared json.RawMessage, tool string, p ToolPatch) (json.RawMess
 			var b bytes.Buffer
 			b.WriteString(`{"name":`)
 			b.Write(declared[e.from:e.to])
-			for _, f := range p.fields() {
-				fmt.Fprintf(&b, ",%s:%s", quoted(f.path), quoted(f.value))
+			for _, f := range fields {
+				if f.value != nil {
+					fmt.Fprintf(&b, ",%s:%s", quoted(f.key), f.value)
+				}
 			}
 			b.WriteByte('}')
 			return splice(declared, e, b.Bytes()), nil
@@ -70,14 +112,17 @@ func PatchTool(declared json.RawMessage, tool string, p ToolPatch) (json.RawMess
 				continue
 			}
 			out := declared
-			for _, f := range p.fields() {
+			for _, f := range fields {
 				// Nothing before the entry changes, so that it begins where it did.
 				e, _ := value(out, e.from)
-				if at, ok := member(out, e, f.path); ok {
-					out = splice(out, at, quoted(f.value))
-				} else {
+				switch at, ok := member(out, e, f.key); {
+				case ok && f.value == nil:
+					out = splice(out, entryOf(out, e, at), nil)
+				case ok:
+					out = splice(out, at, f.value)
+				case f.value != nil:
 					end := span{e.to - 1, e.to - 1}
-					out = splice(out, end, fmt.Appendf(nil, ",%s:%s", quoted(f.path), quoted(f.value)))
+					out = splice(out, end, fmt.Appendf(nil, ",%s:%s", quoted(f.key), f.value))
 				}
 			}
 			return out, nil
@@ -94,6 +139,28 @@ func splice(text json.RawMessage, at span, with []byte) json.RawMessage {
 	out = append(out, text[:at.from]...)
 	out = append(out, with...)
 	return append(out, text[at.to:]...)
+}
+
+// entryOf is a member of an object, from the comma before it on, or to the one
+// after it where it is the first.
+func entryOf(text json.RawMessage, object, at span) span {
+	from := object.from + 1
+	entries(text, object, func(_ string, v span) {
+		if v.to <= at.from {
+			from = v.to
+		}
+	})
+	if from > object.from+1 {
+		return span{from, at.to}
+	}
+	to := at.to
+	for to < object.to-1 && text[to] != ',' {
+		to++
+	}
+	if text[to] == ',' {
+		to++
+	}
+	return span{from, to}
 }
 
 func startsWith(text json.RawMessage, at span, c byte) bool {

@@ -256,6 +256,13 @@ type Credentials struct {
 	LastFailure            string
 }
 
+// Calls are those of one tool in some time: how many, by whom, the last one.
+type Calls struct {
+	Count int
+	Users []tenants.UserID // at most 20
+	Last  time.Time
+}
+
 // ErrDeleting is what a change of a server that is being deleted gets.
 var ErrDeleting = fault.New(fault.Conflict, "This server is being deleted. Wait until that is done, or choose another slug.")
 
@@ -320,6 +327,9 @@ type Store interface {
 	ServerEffects(ctx context.Context, t tenants.ID, id ServerID) (tenants.Effects, error)
 	// LastCredentials looks through the newest records of calls.
 	LastCredentials(ctx context.Context, t tenants.ID, ids []ServerID) (map[ServerID]Credentials, error)
+	// ToolCalls looks through the newest records of a tool's calls; with older,
+	// of those that went to an older revision than the active one.
+	ToolCalls(ctx context.Context, t tenants.ID, server, tool string, older bool, since time.Time) (Calls, error)
 	// DeleteServer removes the server's row with all that refers to it.
 	DeleteServer(ctx context.Context, t tenants.ID, id ServerID) error
 }
