@@ -24,6 +24,7 @@ import (
 	"latchkey/internal/authn"
 	"latchkey/internal/console"
 	"latchkey/internal/fault"
+	"latchkey/internal/idempotency"
 	"latchkey/internal/mcpgateway"
 	"latchkey/internal/oauth"
 	"latchkey/internal/operations"
@@ -127,6 +128,7 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 	gateway := mcpgateway.New(mcpgateway.Config{
 		Sites: p.sites, Verifier: tokens, Registry: pl.cached, People: pl.cached, Versions: pl.cached,
 		Challenged: pl.oauth.NoteChallenge, Signer: signer, Dispatch: dispatcher{pl.edge}, Audit: pl.audit,
+		Once:           mcpgateway.Once{Store: p.db, Sealer: idempotency.NewEnvelope(sealer, nil)},
 		AllowedOrigins: p.cfg.AllowedOrigins, Observe: observeCall(log), Log: log,
 	})
 	if err := pl.openAPI(p, client, tokens, gateway); err != nil {
@@ -261,6 +263,9 @@ func (pl *platform) housekeeping(ctx context.Context) {
 		}
 		if _, err := pl.db.CollectAnswers(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			pl.log.Error("collect answers kept for repeats", "error", err)
+		}
+		if _, err := pl.db.CollectCalls(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			pl.log.Error("collect outcomes of calls kept for repeats", "error", err)
 		}
 		if n, err := pl.oauth.CollectClients(ctx); err != nil && ctx.Err() == nil {
 			pl.log.Error("collect clients", "error", err)

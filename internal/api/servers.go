@@ -41,6 +41,7 @@ type TryCall struct {
 	Tool      string
 	Arguments json.RawMessage
 	User      tenants.UserID
+	Key       string // idempotency key, empty for none
 }
 
 // Tried is what came of it.

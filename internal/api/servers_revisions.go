@@ -208,7 +208,11 @@ func (a *API) TryTool(ctx context.Context, r TryToolRequestObject) (TryToolRespo
 	if r.Body.Arguments != nil {
 		input = *r.Body.Arguments
 	}
-	t, err := a.Servers.Try(ctx, TryCall{Tenant: tenantOf(ctx), Server: s, Revision: rev, Tool: r.Body.Tool, Arguments: input, User: caller.User})
+	call := TryCall{Tenant: tenantOf(ctx), Server: s, Revision: rev, Tool: r.Body.Tool, Arguments: input, User: caller.User}
+	if key := r.Params.IdempotencyKey; key != nil { // who clicks twice means it twice
+		call.Key = *key
+	}
+	t, err := a.Servers.Try(ctx, call)
 	if err != nil {
 		return nil, inArguments(err)
 	}

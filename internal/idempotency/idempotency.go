@@ -1,8 +1,10 @@
 // Package idempotency owns what is remembered of a request so that a repeat of
-// it gets the first answer and nothing happens twice.
+// it gets the first answer and nothing happens twice: requests to the platform
+// API, and calls of tools with effects (calls.go).
 //
-// It leaves to each caller what a request is, which answers are worth keeping,
-// and how they are sealed: they may hold what is shown once.
+// It leaves to each caller which answers are worth keeping, and to Vault the
+// keys under which they are sealed: they may hold what is shown once. It never
+// runs or waits for anything.
 package idempotency
 
 import (

@@ -30,7 +30,9 @@ type call struct {
 	timeout  time.Duration
 	revision registry.Revision
 	input    json.RawMessage
-	key      string // idempotency key
+	key      string // idempotency key, as the upstream gets it
+	givenKey string // the caller's own, empty if it sent none outside of the arguments
+	replayOf string // id of the call whose outcome this one got
 	trace    string // traceparent (W3C Trace Context)
 	caller   tenants.User
 	began    time.Time
@@ -126,7 +128,7 @@ func (g *Gateway) callTool(ctx context.Context, rev registry.Revision, tool *reg
 		return toolError(fault.Of(g.recordRefusal(ctx, c, unknown)), c.id)
 	}
 	var err error
-	if c.key, err = idempotencyKey(req.Params.Meta, c.id); err != nil {
+	if c.givenKey, err = idempotencyKey(req.Params.Meta); err != nil {
 		return toolError(fault.Of(g.recordRefusal(ctx, c, err)), c.id)
 	}
 	res, err := g.run(ctx, c)
@@ -155,17 +157,21 @@ func boundedURI(uri string) error {
 	return nil
 }
 
-// metaIdempotencyKey is where a caller puts a key of its own for a call with
-// effects. Without one, the call's id is the key.
-const metaIdempotencyKey = "latchkey/idempotencyKey"
+const (
+	// metaIdempotencyKey is where a caller puts a key of its own for a call with
+	// effects; see once.go.
+	metaIdempotencyKey = "latchkey/idempotencyKey"
+	// metaReplayOf names, in an answer, the call that the answer is of.
+	metaReplayOf = "latchkey/replayOf"
+)
 
-func idempotencyKey(meta mcp.Meta, callID string) (string, error) {
+func idempotencyKey(meta mcp.Meta) (string, error) {
 	v, given := meta[metaIdempotencyKey]
 	if !given {
-		return callID, nil
+		return "", nil
 	}
 	key, ok := v.(string)
-	if !ok || key == "" || len(key) > 200 {
+	if !ok || !validKey(key) {
 		return "", fault.New(fault.InvalidArguments, "The idempotency key must be a string of 1 to 200 bytes.").
 			WithDetails(fault.Detail{Pointer: "/_meta/latchkey~1idempotencyKey", Reason: "it is not such a string", Fix: "send a UUID"})
 	}

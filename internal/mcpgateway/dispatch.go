@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"latchkey/internal/fault"
+	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 	"latchkey/internal/secret"
 	"latchkey/internal/vault"
@@ -56,6 +57,11 @@ func explain(c *call, err error) error {
 	f := fault.Of(err)
 	if !c.repeat && c.outcome.Started && unclear(f) {
 		return fault.New(fault.OutcomeUnknown, "%s It is not known whether %s took effect: check before you repeat it.", f.Message, c.name).Because(err)
+	}
+	if c.repeat && c.risk != registry.Reads && c.outcome.Started && !unclear(f) {
+		// An attempt before the last one may have had effects: "nothing was done"
+		// is not so any more.
+		return fault.New(fault.WorkerLost, "The worker that had this call was lost, and no other could take it in time. It may have taken effect: a repeat with the same arguments and key is recognized and changes nothing more. Call again in a few seconds.").After(2 * time.Second).Because(err)
 	}
 	if f.RetryAfter == 0 && f.Code.Category == fault.Downstream && f.Code != fault.OutcomeUnknown {
 		return f.After(2 * time.Second)

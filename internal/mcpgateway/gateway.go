@@ -18,6 +18,7 @@ import (
 
 	"latchkey/internal/audit"
 	"latchkey/internal/authn"
+	"latchkey/internal/events"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 	"latchkey/internal/secret"
@@ -52,6 +53,9 @@ type Config struct {
 	// AllowedOrigins are browser origins that may call besides the tenant's own
 	// and loopback ones; "*" allows all.
 	AllowedOrigins []string
+	Once           Once
+	// Events hears of what somebody should look at; nil: nobody does.
+	Events events.Raiser
 	// Observe hears of every call once, when its record is made.
 	Observe func(Observation)
 	// Versions remembers what sessions listed; nil: nothing is, and every call
@@ -60,6 +64,11 @@ type Config struct {
 	Now      func() time.Time // nil: the clock; of days, such as sunsets
 	Log      *slog.Logger
 }
+
+// unheard discards events.
+type unheard struct{}
+
+func (unheard) Raise(context.Context, events.Event) {}
 
 // Observation is a call as it was recorded.
 type Observation struct{ Event audit.Event }
@@ -91,6 +100,7 @@ type Gateway struct {
 	servers *servers
 	// listings are what grants listed.
 	listings *listings
+	flights  flights
 	// A modern request is stateless; whether it may be answered by plain JSON
 	// is decided for each. A legacy session lives in the stateful handler.
 	stateless, streaming, stateful http.Handler
@@ -106,6 +116,9 @@ func New(cfg Config) *Gateway {
 	}
 	if cfg.Challenged == nil {
 		cfg.Challenged = func(context.Context, tenants.ID, string) {}
+	}
+	if cfg.Events == nil {
+		cfg.Events = unheard{}
 	}
 	if cfg.Observe == nil {
 		cfg.Observe = func(Observation) {}

@@ -52,7 +52,7 @@ const (
 	bob     = tenants.UserID("usbbbbbbbbbbbbbbbbbb")
 )
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB, change ...func(*world, *Config)) *world {
 	t.Helper()
 	w := &world{t: t, tenant: tenants.Tenant{ID: "tnaaaaaaaaaaaaaaaaaa", Slug: "acme", Name: "Acme"}}
 	srv := registry.Server{ID: server1, Tenant: w.tenant.ID, Slug: "orders", Kind: "test", Title: "Orders", Pool: "default"}
@@ -82,10 +82,14 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := New(Config{
+	cfg := Config{
 		Sites: sites, Verifier: w, Registry: w, People: w, Signer: w, Dispatch: w, Audit: w,
 		Challenged: func(_ context.Context, _ tenants.ID, grant string) { w.challenged = append(w.challenged, grant) },
-	})
+	}
+	for _, c := range change {
+		c(w, &cfg)
+	}
+	g := New(cfg)
 	w.gateway = g
 	ts := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		slug := strings.TrimPrefix(r.URL.Path, "/mcp/")
@@ -438,14 +442,14 @@ func TestEffectsHaveAnIntentBeforeAndAnOutcomeAfter(t *testing.T) {
 		return ok(ctx, c, o)
 	}
 	s := w.connect(w.token(ann, "read", "write"), "2026-07-28")
-	if _, err := s.CallTool(t.Context(), &mcp.CallToolParams{Name: "refund", Arguments: map[string]any{"id": 1}, Meta: mcp.Meta{metaIdempotencyKey: "k1"}}); err != nil {
+	if _, err := s.CallTool(t.Context(), &mcp.CallToolParams{Name: "refund", Arguments: map[string]any{"id": 1}, Meta: mcp.Meta{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(atDispatch, []string{"intent pending "}) || !slices.Equal(w.phases(), []string{"intent pending ", "outcome done "}) {
 		t.Errorf("at dispatch %v, in the end %v", atDispatch, w.phases())
 	}
 	e := w.events[1]
-	if e.CallID != w.events[0].CallID || e.IdempotencyKey != "k1" || w.dispatched[0].IdempotencyKey != "k1" || e.LeaseID != "lease" || e.Worker != "w1" ||
+	if e.CallID != w.events[0].CallID || e.IdempotencyKey == "" || w.dispatched[0].IdempotencyKey != e.IdempotencyKey || w.dispatched[0].Traceparent[3:35] != e.TraceID || e.LeaseID != "lease" || e.Worker != "w1" ||
 		e.DefinitionHash == "" || e.Scope != "write" || len(e.TraceID) != 32 || e.User != ann || e.Client != "cl" || e.Grant != "gr" {
 		t.Errorf("%+v", e)
 	}

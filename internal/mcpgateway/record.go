@@ -88,14 +88,10 @@ func (g *Gateway) recordOutcome(ctx context.Context, c *call, res *runtime.Resul
 		}
 		failed(&e, f)
 	} else {
-		e.LeaseID = res.LeaseID
-		e.ResultBytes = resultBytes(res)
-		if res.Tool != nil && res.Tool.IsError {
-			e.State, e.Category, e.Code, e.Reason = audit.Failed, string(fault.Downstream), fault.ToolFailed.Name, "The tool reported a failure."
-		}
+		answered(&e, res)
 	}
 	if err := g.add(ctx, e); err != nil {
-		if c.risk != registry.Reads && (callErr == nil || c.outcome.Started) {
+		if c.risk != registry.Reads && (callErr == nil || c.outcome.Started || fault.HasCode(callErr, fault.ResultTooLarge)) {
 			return nil, fault.New(fault.OutcomeUnknown, "The call was run, but its outcome could not be recorded. Check whether it took effect before you repeat it.").Because(err)
 		}
 		return nil, err
@@ -103,11 +99,20 @@ func (g *Gateway) recordOutcome(ctx context.Context, c *call, res *runtime.Resul
 	return res, callErr
 }
 
+// answered adds what a result says to the record of an outcome.
+func answered(e *audit.Event, res *runtime.Result) {
+	e.LeaseID = res.LeaseID
+	e.ResultBytes = resultBytes(res)
+	if res.Tool != nil && res.Tool.IsError {
+		e.State, e.Category, e.Code, e.Reason = audit.Failed, string(fault.Downstream), fault.ToolFailed.Name, "The tool reported a failure."
+	}
+}
+
 // unclear are the faults after which a call that had started may have taken
 // effect although nobody said so.
 func unclear(f *fault.Error) bool {
 	switch f.Code {
-	case fault.WorkerLost, fault.DeadlineExceeded, fault.Cancelled, fault.Unexpected:
+	case fault.WorkerLost, fault.DeadlineExceeded, fault.Cancelled, fault.Unexpected, fault.Conflict:
 		return true
 	}
 	return false

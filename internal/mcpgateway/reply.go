@@ -11,6 +11,17 @@ import (
 
 // replyTool turns what is known of a call into its MCP result.
 func (g *Gateway) replyTool(c *call, res *runtime.Result, err error) *mcp.CallToolResult {
+	out := g.toolResult(c, res, err)
+	if c.replayOf != "" {
+		if out.Meta == nil {
+			out.Meta = mcp.Meta{}
+		}
+		out.Meta[metaReplayOf] = c.replayOf
+	}
+	return out
+}
+
+func (g *Gateway) toolResult(c *call, res *runtime.Result, err error) *mcp.CallToolResult {
 	if err != nil {
 		f := fault.Of(err)
 		if f.Code.Category == fault.Internal {

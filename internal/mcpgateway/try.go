@@ -28,6 +28,7 @@ type TryCall struct {
 	Tool      string
 	Arguments json.RawMessage
 	User      tenants.UserID
+	Key       string // idempotency key, empty for none
 }
 
 // Tried is what came of it: what a client would get, for people to read.
@@ -58,7 +59,7 @@ func (g *Gateway) Try(ctx context.Context, t TryCall) (Tried, error) {
 		principal: authn.Principal{Tenant: t.Tenant.ID, User: t.User, Client: ConsoleClient, Scopes: []string{tool.Scope}},
 	}
 	c := newToolCall(ex, t.Revision, tool, v, t.Arguments)
-	c.key, c.draft = c.id, t.Server.Active == ""
+	c.givenKey, c.draft = t.Key, t.Server.Active == ""
 	c.progress, c.trace = func(float64, float64, string) {}, traceparent(nil, ex)
 	res, err := g.run(ctx, c)
 	tried := Tried{CallID: c.id, Worker: c.outcome.Worker, Latency: time.Since(c.began)}
@@ -99,8 +100,9 @@ func readable(content []mcp.Content) string {
 
 // newToolCall is a call of a tool, without what its caller has to say.
 func newToolCall(ex *exchange, rev registry.Revision, tool *registry.Tool, v *validator, input json.RawMessage) *call {
+	id := newCallID()
 	return &call{
-		ex: ex, id: newCallID(), op: runtime.CallTool, name: tool.Name, scope: tool.Scope, hash: tool.Hash,
+		ex: ex, id: id, key: id, op: runtime.CallTool, name: tool.Name, scope: tool.Scope, hash: tool.Hash,
 		risk: tool.Risk, repeat: tool.Risk == registry.Reads || tool.Idempotent || tool.Idempotency.Repeatable,
 		timeout:  timeoutOf(tool.Timeout),
 		revision: rev, tool: tool, input: input, began: time.Now(), check: v.check,

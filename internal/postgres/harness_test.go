@@ -87,6 +87,8 @@ type place struct {
 	session        signin.Record
 	record         string // of the audit
 	once           idempotency.Name
+	called         idempotency.CallName
+	call           idempotency.Claim
 	invited        invited
 	apiKey         callers.Key
 	console        callers.Session
@@ -150,6 +152,10 @@ func settle(t testing.TB, db *postgres.DB, slug string) *place {
 	check(t, err)
 	p.once = idempotency.Name{Caller: "api_key:ak", Key: "once"}
 	_, _, err = db.ClaimName(ctx, p.id, p.once, randomHash(), began)
+	check(t, err)
+	p.called = idempotency.CallName{User: user.ID, Server: p.server.ID, Key: randomHash()}
+	p.call = idempotency.Claim{CallID: tenants.RandomID("ca"), Tool: "say", Request: randomHash(), Upstream: "lk-1", Now: began, RunsUntil: began.Add(time.Minute), Keep: time.Hour}
+	_, _, err = db.ClaimCall(ctx, p.id, p.called, p.call)
 	check(t, err)
 	p.invited = invite(t, db, p)
 	p.apiKey = newAPIKey()

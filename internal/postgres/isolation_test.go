@@ -18,6 +18,7 @@ import (
 
 	"latchkey/internal/callers"
 	"latchkey/internal/fault"
+	"latchkey/internal/idempotency"
 	"latchkey/internal/oauth"
 	"latchkey/internal/postgres"
 	"latchkey/internal/postgres/postgrestest"
@@ -30,7 +31,7 @@ import (
 // one has to be thought about.
 var notOneTenants = []string{
 	"Close", "Ping", "Health", "CheckSchema", "Endpoint", "Listen", "AcrossTenants", // of the database itself
-	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", "CollectAnswers", // named exceptions
+	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", "CollectAnswers", "CollectCalls", // named exceptions
 	"RollUpUsage", "VerifyAudit", // of all tenants at once: sums and numbers of records
 	"AddAuditPartitions", "GrantKeys", "AddFirstGrantKey", // no tenant's rows
 	"APIKeyByHash",                                                                                      // who holds a key need not say whose it is
@@ -71,6 +72,19 @@ var accesses = map[string]access{
 	}},
 	"DropName": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		return 0, db.DropName(ctx, t, p.once)
+	}},
+	"ClaimCall": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		c := p.call
+		c.CallID, c.Request = tenants.RandomID("ca"), randomHash()
+		_, _, err := db.ClaimCall(ctx, t, p.called, c)
+		return sees(err)
+	}},
+	"CallNamed": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.CallNamed(ctx, t, p.called, began)
+		return sees(err)
+	}},
+	"EndCall": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.EndCall(ctx, t, p.called, p.call.CallID, idempotency.End{State: idempotency.Done, ExpiresAt: began.Add(time.Hour)})
 	}},
 	"UserByID": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		u, err := db.UserByID(ctx, t, p.user.ID)

@@ -1,9 +1,10 @@
 package postgres_test
 
 import (
-	"latchkey/internal/audit/audittest"
 	"testing"
 
+	"latchkey/internal/audit/audittest"
+	"latchkey/internal/idempotency/idempotencytest"
 	"latchkey/internal/postgres/postgrestest"
 	"latchkey/internal/registry"
 	"latchkey/internal/registry/registrytest"
@@ -41,5 +42,14 @@ func TestAuditStore(t *testing.T) {
 		acme, pat := postgrestest.Tenant(t, db, "acme")
 		globex, _ := postgrestest.Tenant(t, db, "globex")
 		return audittest.Fixture{Store: db, Tenant: acme.ID, Other: globex.ID, User: pat.ID, Email: pat.Email}
+	})
+}
+
+func TestCallStore(t *testing.T) {
+	idempotencytest.Run(t, func(t *testing.T) idempotencytest.Fixture {
+		db := postgrestest.New(t)
+		acme, _ := postgrestest.Tenant(t, db, "acme")
+		globex, _ := postgrestest.Tenant(t, db, "globex")
+		return idempotencytest.Fixture{Store: db, A: acme.ID, B: globex.ID}
 	})
 }

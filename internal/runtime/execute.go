@@ -48,10 +48,11 @@ func panicked(log *slog.Logger, p any, call string) error {
 
 // answerable makes the error that may leave the worker. Drivers and Vault put
 // the end of a context in words of their own, so that a downstream failure
-// after that end is taken for the end itself.
+// after that end is taken for the end itself, but for one whose outcome is not
+// known: that stays so whatever time it is.
 func answerable(ctx context.Context, err error) *fault.Error {
 	var f *fault.Error
-	if known := errors.As(err, &f); known && (ctx.Err() == nil || f.Code.Category != fault.Downstream) {
+	if known := errors.As(err, &f); known && (ctx.Err() == nil || f.Code.Category != fault.Downstream || f.Code == fault.OutcomeUnknown) {
 		return f
 	}
 	switch ctx.Err() {

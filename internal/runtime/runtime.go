@@ -114,6 +114,9 @@ type Kind struct {
 // Instance is an open server on a worker. Its methods are called concurrently.
 // A tool that fails is a result with IsError; an error is a fault of the
 // infrastructure and should be a *fault.Error. Neither may hold a credential.
+// An error says that nothing was done, so that a repeat may run the call again,
+// unless it is fault.OutcomeUnknown: a kind answers that wherever an effect
+// cannot be ruled out.
 type Instance interface {
 	CallTool(ctx context.Context, c *Call, env Env) (*Result, error)
 	ReadResource(ctx context.Context, c *Call, env Env) (*Result, error)

@@ -163,7 +163,9 @@ func (e *Edge) Do(ctx context.Context, c *runtime.Call, o DoOptions) (Outcome, e
 		if v.instance != "" {
 			out.Worker = workerName(v.instance)
 		}
-		out.Started = out.Started || v.started
+		// A worker that has had the call before had it from an earlier try of ours,
+		// which got through after all.
+		out.Started = out.Started || v.started || v.end == replayed && tries.lapsed > 0
 		if v.end == answered {
 			out.Answered = true
 			return finish(out, v)
