@@ -74,6 +74,16 @@ func refundStorm(t *testing.T, p *Platform, k Token, callers int, stop <-chan st
 func TestWorkerKilledDuringRefundsPaysNothingTwice(t *testing.T) {
 	t.Parallel()
 	p := Start(t)
+	// A tool whose upstream knows no key: what is unknown of it stays so. Of one
+	// that takes the key see TestSixtyFourCallersOneRefund.
+	const takesKey = "      idempotency: {repeatable: true}"
+	file := acmeFile(t)
+	if !strings.Contains(file, takesKey) {
+		t.Fatal("the demo's refund does not take the key: this test changes nothing")
+	}
+	if got := p.Apply(t, strings.ReplaceAll(file, takesKey, "")); got.code != 0 {
+		t.Fatalf("apply: %s %s", got.out, got.err)
+	}
 	k := p.Token(t, "fred@acme.test", "orders", read, write)
 	began := time.Now().Add(-time.Minute)
 	stop := make(chan struct{})

@@ -72,7 +72,8 @@ func (e *Envelope) Seal(ctx context.Context, t tenants.ID, place string, plainte
 	}
 	out := make([]byte, 0, 3+len(k.sealed)+k.aead.Overhead()+len(plaintext))
 	out = binary.BigEndian.AppendUint16(append(out, sealedFormat), uint16(len(k.sealed)))
-	return k.aead.Seal(append(out, k.sealed...), nil, plaintext, placed(t, place)), nil
+	out = append(out, k.sealed...)
+	return k.aead.Seal(out, nil, plaintext, placed(t, place, out)), nil
 }
 
 // Open decrypts what Seal made for the same tenant and place.
@@ -89,10 +90,13 @@ func (e *Envelope) Open(ctx context.Context, t tenants.ID, place string, sealed 
 	if err != nil {
 		return nil, err
 	}
-	return aead.Open(nil, nil, sealed[3+n:], placed(t, place))
+	return aead.Open(nil, nil, sealed[3+n:], placed(t, place, sealed[:3+n]))
 }
 
-func placed(t tenants.ID, place string) []byte { return []byte(string(t) + "\x00" + place) }
+// placed is what a sealed answer is bound to: its place, and the key before it.
+func placed(t tenants.ID, place string, head []byte) []byte {
+	return append([]byte(string(t)+"\x00"+place+"\x00"), head...)
+}
 
 // key is the tenant's data key of now.
 func (e *Envelope) key(ctx context.Context, t tenants.ID) (dataKey, error) {

@@ -236,6 +236,21 @@ func TestLongDeadlineIsCut(t *testing.T) {
 	})
 }
 
+// A commit that was lost is not known to have done nothing because its time is
+// over, too.
+func TestUnknownOutcomeStaysUnknownAfterTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTestWorker(t, &fake{tool: func(ctx context.Context, _ *Call, _ Env) (*Result, error) {
+			<-ctx.Done()
+			return nil, fault.New(fault.OutcomeUnknown, "The connection was lost while the change was being confirmed.")
+		}}, func(c *WorkerConfig) { c.MaxCall = time.Minute })
+		c := testCall()
+		c.Deadline = time.Now().Add(time.Hour)
+		_, err := run(w, c)
+		wantCode(t, err, fault.OutcomeUnknown)
+	})
+}
+
 func TestPanicNamesOnlyTheCall(t *testing.T) {
 	var log bytes.Buffer
 	var released atomic.Bool

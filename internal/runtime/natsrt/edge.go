@@ -163,9 +163,7 @@ func (e *Edge) Do(ctx context.Context, c *runtime.Call, o DoOptions) (Outcome, e
 		if v.instance != "" {
 			out.Worker = workerName(v.instance)
 		}
-		// A worker that has had the call before had it from an earlier try of ours,
-		// which got through after all.
-		out.Started = out.Started || v.started || v.end == replayed && tries.lapsed > 0
+		out.Started = out.Started || v.started || tries.gotThrough(v)
 		if v.end == answered {
 			out.Answered = true
 			return finish(out, v)
@@ -207,6 +205,10 @@ type tries struct {
 	busy, lapsed, lost, absent int
 	absentSince                time.Time
 }
+
+// gotThrough reports whether a try that was given up did get through: a worker
+// has had the call before, and nobody else can have sent it.
+func (t *tries) gotThrough(v verdict) bool { return v.end == replayed && t.lapsed > 0 }
 
 // next says how long to wait before another try, or why there is none.
 func (t *tries) next(v verdict, o DoOptions, now time.Time) (time.Duration, *fault.Error) {

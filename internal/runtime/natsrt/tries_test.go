@@ -35,4 +35,8 @@ func TestSlowAcceptanceIsNoConflict(t *testing.T) {
 	if _, f := tr.next(verdict{end: replayed}, DoOptions{}, time.Now()); f == nil || f.Code != fault.Conflict {
 		t.Errorf("a call with effects: %v", f)
 	}
+	// Its effects may have happened: nobody may take it for one that was not run.
+	if !tr.gotThrough(verdict{end: replayed}) || tr.gotThrough(verdict{end: refused}) || new(tries).gotThrough(verdict{end: replayed}) {
+		t.Error("an earlier try that got through is not noticed, or one that did not is")
+	}
 }
