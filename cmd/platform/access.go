@@ -34,7 +34,7 @@ func (pl *platform) openAPI(p parts, client func(*http.Request) netip.Addr, toke
 		Sites: p.sites, Tenants: p.db, Authenticate: auth.Authenticate, Changes: p.db, Sealer: vault.NewSealer(p.vault), Audit: pl.audit,
 		Observe: observeAPI, Log: pl.log, Rate: api.Rate{PerSecond: float64(p.cfg.APIRate), Burst: 4 * p.cfg.APIRate},
 		People: peopleOf(p.db, pl.signin, pl.post, pl.work), Servers: serversOf(p.db, p.vault, gateway), Records: pl.records(),
-		Apps: api.Apps{Clients: p.db, Keys: p.db, Operators: p.db},
+		Apps: api.Apps{Clients: p.db, Keys: p.db, Operators: p.db}, Safety: api.Safety{Switches: pl.board, Events: p.db},
 	})
 	return err
 }

@@ -53,7 +53,7 @@ func rootCommand() *cobra.Command {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
 	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), vaultCommand(), applyCommand(), exportCommand(), keysCommand(), operatorsCommand(),
-		doctorCommand(), auditCommand(), dashboardsCommand())
+		switchCommand(), doctorCommand(), auditCommand(), dashboardsCommand())
 	return root
 }
 

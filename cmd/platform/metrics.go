@@ -14,6 +14,7 @@ import (
 
 	"latchkey/internal/api"
 	"latchkey/internal/mcpgateway"
+	"latchkey/internal/switches"
 )
 
 // The names of all metrics are here, and in what internal/dashboards exports.
@@ -37,6 +38,19 @@ var (
 		Name: "latchkey_usage_rollup_failures_total",
 		Help: "How often calls could not be added up.",
 	})
+	eventsRaised = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "latchkey_events_total",
+		Help: "Events that somebody should look at, by kind and severity.",
+	}, []string{"kind", "severity"})
+	eventsDropped = promauto.NewCounter(prometheus.CounterOpts{
+		Name: "latchkey_events_dropped_total",
+		Help: "Events that were not kept because too many were raised at once, or the store did not take them.",
+	})
+	switchRefusals = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "latchkey_switch_refusals_total",
+		Help: "Calls that a kill switch refused or stopped, by what it switches off.",
+	}, []string{"kind"})
+	switchesOn   = prometheus.NewDesc("latchkey_switches_on", "Kill switches of all tenants that are on, by what they switch off.", []string{"kind"}, nil)
 	tailsOpen    = prometheus.NewDesc("latchkey_audit_tails", "Readers that follow records on this edge.", nil, nil)
 	usageLag     = prometheus.NewDesc("latchkey_usage_lag_seconds", "Age of the newest calls that are not added up yet; up to 17 minutes is normal.", nil, nil)
 	workersSeen  = prometheus.NewDesc("latchkey_workers", "Worker processes that this edge hears, by pool.", []string{"pool"}, nil)
@@ -52,7 +66,7 @@ const defaultPool = "default"
 type gauges struct{ pl *platform }
 
 func (g gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{tailsOpen, usageLag, workersSeen, workerSlots, workersBusy, buildVersion} {
+	for _, d := range []*prometheus.Desc{tailsOpen, switchesOn, usageLag, workersSeen, workerSlots, workersBusy, buildVersion} {
 		to <- d
 	}
 }
@@ -65,6 +79,11 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 	gauge(tailsOpen, float64(g.pl.tails.Open()))
 	if upto := g.pl.usageUpto.Load(); upto > 0 {
 		gauge(usageLag, time.Since(time.Unix(upto, 0)).Seconds())
+	}
+	if n := g.pl.toggles.on.Load(); n != nil {
+		for _, kind := range switches.Kinds {
+			gauge(switchesOn, float64((*n)[kind]), string(kind))
+		}
 	}
 	type pool struct{ workers, slots, busy int }
 	pools := map[string]pool{defaultPool: {}} // there also when nobody is
@@ -107,6 +126,7 @@ func observeAPI(o api.Observation) {
 func observeCall(log *slog.Logger) func(mcpgateway.Observation) {
 	return func(o mcpgateway.Observation) {
 		e := o.Event
+		countSwitched(e)
 		callSeconds.WithLabelValues(e.Method, string(e.State), e.Category).Observe(e.Latency.Seconds())
 		// Attributes of the types that slog writes without reflection: this is
 		// in the way of every call.

@@ -23,6 +23,7 @@ import (
 	"latchkey/internal/audit"
 	"latchkey/internal/authn"
 	"latchkey/internal/console"
+	"latchkey/internal/events"
 	"latchkey/internal/fault"
 	"latchkey/internal/idempotency"
 	"latchkey/internal/mcpgateway"
@@ -34,6 +35,7 @@ import (
 	"latchkey/internal/runtime/natsrt"
 	"latchkey/internal/signin"
 	"latchkey/internal/site"
+	"latchkey/internal/switches"
 	"latchkey/internal/tenants"
 	"latchkey/internal/vault"
 )
@@ -57,6 +59,9 @@ type platform struct {
 	server  *http.Server
 	post    post
 	work    *operations.Runner
+	events  *events.Queue
+	board   switches.Board
+	toggles toggles
 
 	usageUpto atomic.Int64 // Unix seconds up to when calls were added up
 	stateDir  string       // of `platform dev`
@@ -100,9 +105,13 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 	}
 	pl.work = newRunner(p.db, p.vault, log)
 	pl.cached = postgres.NewCached(p.db)
+	pl.toggles.wake = make(chan struct{}, 1)
 	pl.cached.OnChange = func(c postgres.Change) {
-		if c.Topic == "operation" {
+		switch c.Topic {
+		case "operation":
 			pl.work.Wake()
+		case "switch", postgres.Reconnected:
+			pl.toggles.look()
 		}
 	}
 	client := clientAddr(p.cfg.TrustedProxies)
@@ -116,6 +125,9 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 	}
 	pl.audit = audit.NewWriter(p.db, log)
 	pl.closers = append(pl.closers, pl.audit.Close)
+	pl.events = events.NewQueue(p.db, events.QueueOptions{Raised: countEvent, Dropped: eventsDropped.Inc, Log: log})
+	pl.closers = append(pl.closers, pl.events.Close)
+	pl.board = switches.Board{Store: p.db, Changed: pl.tellOfSwitch}
 	pl.tails = audit.NewTails(p.db, log)
 	pl.closers = append(pl.closers, pl.tails.Close)
 	pl.edge, err = natsrt.NewEdge(natsrt.EdgeConfig{Conn: p.conn, Sys: p.sys, Opening: pl.opening, Log: log})
@@ -128,9 +140,10 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 	gateway := mcpgateway.New(mcpgateway.Config{
 		Sites: p.sites, Verifier: tokens, Registry: pl.cached, People: pl.cached, Versions: pl.cached,
 		Challenged: pl.oauth.NoteChallenge, Signer: signer, Dispatch: dispatcher{pl.edge}, Audit: pl.audit,
-		Once:           mcpgateway.Once{Store: p.db, Sealer: idempotency.NewEnvelope(sealer, nil)},
-		AllowedOrigins: p.cfg.AllowedOrigins, Observe: observeCall(log), Log: log,
+		Once:     mcpgateway.Once{Store: p.db, Sealer: idempotency.NewEnvelope(sealer, nil)},
+		Switches: pl.cached, Events: pl.events, AllowedOrigins: p.cfg.AllowedOrigins, Observe: observeCall(log), Log: log,
 	})
+	pl.toggles.stop = gateway.StopSwitchedOff
 	if err := pl.openAPI(p, client, tokens, gateway); err != nil {
 		return nil, err
 	}
@@ -234,6 +247,7 @@ func (pl *platform) run(ctx context.Context, ln net.Listener) error {
 	go pl.cached.Run(listening)
 	go pl.housekeeping(listening)
 	go pl.addUpUsage(listening)
+	go pl.watchSwitches(listening)
 	served := make(chan error, 1)
 	go func() { served <- pl.server.Serve(ln) }()
 	select {
@@ -266,6 +280,9 @@ func (pl *platform) housekeeping(ctx context.Context) {
 		}
 		if _, err := pl.db.CollectCalls(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			pl.log.Error("collect outcomes of calls kept for repeats", "error", err)
+		}
+		if _, err := pl.db.CollectEvents(ctx, time.Now().Add(-events.Life)); err != nil && ctx.Err() == nil {
+			pl.log.Error("collect events", "error", err)
 		}
 		if n, err := pl.oauth.CollectClients(ctx); err != nil && ctx.Err() == nil {
 			pl.log.Error("collect clients", "error", err)

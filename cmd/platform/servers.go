@@ -11,6 +11,7 @@ import (
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime/kinds"
 	"latchkey/internal/secret"
+	"latchkey/internal/switches"
 	"latchkey/internal/tenants"
 	"latchkey/internal/vault"
 )
@@ -44,7 +45,7 @@ func applyHere(ctx context.Context, db *postgres.DB, client *vault.Client, f *re
 	if err != nil {
 		return r, err
 	}
-	a := &registry.Applier{People: db, Registry: db, Provisioner: newProvisioner(db, client), Actor: actor}
+	a := &registry.Applier{People: db, Registry: db, Provisioner: newProvisioner(db, client), Actor: actor, Switches: db, Role: switches.OperatorRole}
 	err = db.Exclusive(ctx, t.ID, func(ctx context.Context) error {
 		r, err = a.Apply(ctx, f, registry.ApplyOptions{})
 		return err

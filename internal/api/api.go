@@ -41,6 +41,7 @@ type Config struct {
 	Apps    Apps
 	Servers Servers
 	Records Records
+	Safety  Safety
 }
 
 // Changes keeps what a change needs besides itself.

@@ -33,8 +33,10 @@ type Records struct {
 // did to the platform itself. No tenant has it: it is reserved.
 const platformSlug = "platform"
 
-// ofRecords says that an operation reads records.
-func (o *operation) ofRecords() bool { return strings.HasPrefix(o.path, "/tenants/{tenant}/audit/") }
+// ofRecords says that an operation reads records, or is about events.
+func (o *operation) ofRecords() bool {
+	return strings.HasPrefix(o.path, "/tenants/{tenant}/audit/") || strings.HasPrefix(o.path, "/tenants/{tenant}/events")
+}
 
 const auditList = "listAuditEvents"
 

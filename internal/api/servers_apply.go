@@ -5,11 +5,28 @@ import (
 
 	"latchkey/internal/fault"
 	"latchkey/internal/registry"
+	"latchkey/internal/switches"
+	"latchkey/internal/tenants"
 )
 
-func (a *API) applier(ctx context.Context) *registry.Applier {
-	s := a.Servers
-	return &registry.Applier{People: s.People, Registry: s.Registry, Provisioner: s.Provisioner, Actor: callerOf(ctx).Actor(), EndSessions: a.People.EndSessions}
+// applier is one whose switches bear the caller's role.
+func (a *API) applier(ctx context.Context, role string) *registry.Applier {
+	s, caller := a.Servers, callerOf(ctx)
+	x := &registry.Applier{People: s.People, Registry: s.Registry, Provisioner: s.Provisioner, Actor: caller.Actor(), EndSessions: a.People.EndSessions, Role: role}
+	if caller.Holds(tenants.SwitchesRead) { // else neither plan nor export tells of them
+		x.Switches = a.Safety.Switches
+	}
+	return x
+}
+
+// mayToggle lets through a file just the switches that the caller may switch.
+func mayToggle(caller Principal, role string) func(before switches.Switch) error {
+	return func(before switches.Switch) error {
+		if !caller.Holds(tenants.SwitchesWrite) {
+			return fault.New(fault.RoleNotAllowed, "This needs the permission %s, which you do not hold. Ask an administrator for a role with it.", tenants.SwitchesWrite).WithScope(string(tenants.SwitchesWrite))
+		}
+		return before.MayChange(role)
+	}
 }
 
 // ApplyTenant implements StrictServerInterface.
@@ -25,9 +42,13 @@ func (a *API) ApplyTenant(ctx context.Context, r ApplyTenantRequestObject) (Appl
 	if err != nil {
 		return nil, ofFile(err)
 	}
-	dryRun := deref(r.Params.DryRun)
-	done, err := a.applier(ctx).Apply(ctx, f, registry.ApplyOptions{
-		PlanOptions: registry.PlanOptions{Prune: deref(r.Body.Prune), AllowBreaking: deref(r.Body.AllowBreaking), Now: a.Now(), MayGive: callerOf(ctx).mayGive}, DryRun: dryRun,
+	role, err := a.switchRole(ctx)
+	if err != nil {
+		return nil, err
+	}
+	caller, dryRun := callerOf(ctx), deref(r.Params.DryRun)
+	done, err := a.applier(ctx, role).Apply(ctx, f, registry.ApplyOptions{
+		PlanOptions: registry.PlanOptions{Prune: deref(r.Body.Prune), AllowBreaking: deref(r.Body.AllowBreaking), Now: a.Now(), MayGive: caller.mayGive, MaySwitch: mayToggle(caller, role)}, DryRun: dryRun,
 	})
 	a.queued() // of what was pruned
 	if err != nil {
@@ -66,7 +87,7 @@ func ShowApplied(d registry.Applied) ApplyChange {
 
 // ExportTenant implements StrictServerInterface.
 func (a *API) ExportTenant(ctx context.Context, _ ExportTenantRequestObject) (ExportTenantResponseObject, error) {
-	state, err := a.applier(ctx).State(ctx, tenantOf(ctx).Slug)
+	state, err := a.applier(ctx, "").State(ctx, tenantOf(ctx).Slug)
 	if err != nil {
 		return nil, err
 	}

@@ -34,10 +34,11 @@ var layer = map[string]int{
 
 // sameLayer lists the imports within a layer, each with its reason.
 var sameLayer = map[[2]string]string{
-	{"internal/audit", "internal/registry"}:     "a record names a server and a revision by registry's ids",
-	{"internal/events", "internal/registry"}:    "an event names a server by registry's id",
-	{"internal/oauth", "internal/consent"}:      "the authorization endpoint shows the page; consent knows no OAuth",
-	{"internal/oauth", "internal/signin"}:       "the authorization endpoint asks who is there; signin knows no OAuth",
+	{"internal/audit", "internal/registry"}:    "a record names a server and a revision by registry's ids",
+	{"internal/events", "internal/registry"}:   "an event names a server by registry's id",
+	{"internal/registry", "internal/switches"}: "a tenant file declares kill switches",
+	{"internal/oauth", "internal/consent"}:     "the authorization endpoint shows the page; consent knows no OAuth",
+	{"internal/oauth", "internal/signin"}:      "the authorization endpoint asks who is there; signin knows no OAuth",
 }
 
 // forTests are packages that only tests import.

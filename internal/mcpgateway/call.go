@@ -75,6 +75,8 @@ func (c *call) safety() registry.Safety {
 // the same for tools and resources. Whatever is decided is on record before
 // run returns, and so before any answer leaves.
 func (g *Gateway) run(ctx context.Context, c *call) (*runtime.Result, error) {
+	ctx, end := g.begin(ctx, c) // a kill switch reaches it from here on
+	defer end()
 	if err := g.allow(ctx, c); err != nil { // step 3: scope, role, kill switches
 		return nil, g.recordRefusal(ctx, c, err)
 	}

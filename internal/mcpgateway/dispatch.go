@@ -18,6 +18,9 @@ func (g *Gateway) dispatch(ctx context.Context, c *call) (*runtime.Result, error
 	if !ok {
 		deadline = c.began.Add(c.timeout)
 	}
+	if err := c.stopBeforeDispatch(ctx, nil); err != nil {
+		return nil, err
+	}
 	h := c.ex.hosted
 	opening := OpeningOf(h.Server, c.revision)
 	hash := g.servers.openHash(h, c.revision)
@@ -32,7 +35,7 @@ func (g *Gateway) dispatch(ctx context.Context, c *call) (*runtime.Result, error
 		IdempotencyKey: c.key, Traceparent: c.trace, Deadline: deadline, Grant: grant,
 	}, DispatchOptions{Pool: h.Server.Pool, Repeatable: c.repeat, Progress: c.progress})
 	if err != nil {
-		return nil, explain(c, err)
+		return nil, explain(ctx, c, err)
 	}
 	return c.outcome.Result, nil
 }
@@ -52,9 +55,13 @@ func (g *Gateway) grant(c *call, openHash string, deadline time.Time) (secret.Te
 	})
 }
 
-// explain makes an unclear end of a call with effects say so.
-func explain(c *call, err error) error {
+// explain makes an unclear end of a call with effects say so, and one by a kill
+// switch by what.
+func explain(ctx context.Context, c *call, err error) error {
 	f := fault.Of(err)
+	if s := c.stop(ctx, f); s != nil {
+		return s
+	}
 	if !c.repeat && c.outcome.Started && unclear(f) {
 		return fault.New(fault.OutcomeUnknown, "%s It is not known whether %s took effect: check before you repeat it.", f.Message, c.name).Because(err)
 	}

@@ -50,12 +50,14 @@ type Config struct {
 	Audit    interface {
 		Add(ctx context.Context, e audit.Event) error
 	}
+	// Switches say what is switched off; nil: nothing is.
+	Switches Switches
+	// Events takes what somebody should look at; nil: nobody.
+	Events events.Raiser
 	// AllowedOrigins are browser origins that may call besides the tenant's own
 	// and loopback ones; "*" allows all.
 	AllowedOrigins []string
 	Once           Once
-	// Events hears of what somebody should look at; nil: nobody does.
-	Events events.Raiser
 	// Observe hears of every call once, when its record is made.
 	Observe func(Observation)
 	// Versions remembers what sessions listed; nil: nothing is, and every call
@@ -64,11 +66,6 @@ type Config struct {
 	Now      func() time.Time // nil: the clock; of days, such as sunsets
 	Log      *slog.Logger
 }
-
-// unheard discards events.
-type unheard struct{}
-
-func (unheard) Raise(context.Context, events.Event) {}
 
 // Observation is a call as it was recorded.
 type Observation struct{ Event audit.Event }
@@ -101,6 +98,7 @@ type Gateway struct {
 	// listings are what grants listed.
 	listings *listings
 	flights  flights
+	running  running
 	// A modern request is stateless; whether it may be answered by plain JSON
 	// is decided for each. A legacy session lives in the stateful handler.
 	stateless, streaming, stateful http.Handler
@@ -118,7 +116,7 @@ func New(cfg Config) *Gateway {
 		cfg.Challenged = func(context.Context, tenants.ID, string) {}
 	}
 	if cfg.Events == nil {
-		cfg.Events = unheard{}
+		cfg.Events = events.Discard{}
 	}
 	if cfg.Observe == nil {
 		cfg.Observe = func(Observation) {}
@@ -126,7 +124,13 @@ func New(cfg Config) *Gateway {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	g := &Gateway{cfg: cfg, listings: &listings{store: cfg.Versions, log: cfg.Log, pending: map[listedKey]registry.RevisionID{}}}
+	if cfg.Switches == nil {
+		cfg.Switches = nothingOff{}
+	}
+	g := &Gateway{
+		cfg: cfg, listings: &listings{store: cfg.Versions, log: cfg.Log, pending: map[listedKey]registry.RevisionID{}},
+		running: running{calls: map[*call]context.CancelCauseFunc{}},
+	}
 	g.servers = newServers(g)
 	pick := func(r *http.Request) *mcp.Server {
 		if ex := exchangeOf(auth.TokenInfoFromContext(r.Context())); ex != nil {

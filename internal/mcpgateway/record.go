@@ -50,6 +50,7 @@ func (g *Gateway) add(ctx context.Context, e audit.Event) error {
 // recordRefusal puts a refusal on record and returns it, or the store's error:
 // a refusal that cannot be recorded fails closed like any call.
 func (g *Gateway) recordRefusal(ctx context.Context, c *call, refusal error) error {
+	refusal = c.stopBeforeDispatch(ctx, refusal)
 	e := c.event(audit.Refusal, audit.Refused)
 	e.Allowed = false
 	f := fault.Of(refusal)

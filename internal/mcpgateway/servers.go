@@ -18,6 +18,7 @@ import (
 	"latchkey/internal/fault"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
+	"latchkey/internal/switches"
 	"latchkey/internal/tenants"
 )
 
@@ -318,32 +319,46 @@ func (g *Gateway) followRevision(built registry.RevisionID) mcp.Middleware {
 // listTools leaves of a list what is past its sunset and what the caller may not
 // use, and remembers that they have it.
 func (g *Gateway) listTools(ctx context.Context, ex *exchange, res *mcp.ListToolsResult) (mcp.Result, error) {
-	hidden, err := g.hidden(ctx, ex)
+	hidden, off, err := g.hidden(ctx, ex)
 	if err != nil {
 		return nil, err
 	}
 	tools, now := g.servers.complete(ex.hosted).tools, g.cfg.Now()
 	res.Tools = slices.DeleteFunc(res.Tools, func(t *mcp.Tool) bool {
 		known := tools[t.Name]
-		return known == nil || hidden(known.tool.Scope) || known.tool.Deprecated.Gone(now)
+		return known == nil || hidden(known.tool.Scope) || off(t.Name) || known.tool.Deprecated.Gone(now)
 	})
 	g.listings.remember(ex)
 	return res, nil
 }
 
-// hidden tells which scopes the token or the roles do not open now.
-func (g *Gateway) hidden(ctx context.Context, ex *exchange) (func(scope string) bool, error) {
+// hidden tells which scopes the token, the roles or a switch do not open now,
+// and which tools are switched off by name.
+func (g *Gateway) hidden(ctx context.Context, ex *exchange) (scopes, tools func(string) bool, err error) {
 	access, err := g.cfg.People.Access(ctx, ex.tenant.ID, ex.principal.User)
 	if err != nil {
-		return nil, rpcError(fault.Of(err), "")
+		return nil, nil, rpcError(fault.Of(err), "")
 	}
-	return func(scope string) bool {
-		return scope == "" || !ex.principal.Has(scope) || !access.Allows(ex.hosted.Server.ID, scope)
-	}, nil
+	sets, err := g.switchesFor(ctx, ex.tenant.ID)
+	if err != nil {
+		return nil, nil, rpcError(fault.Of(err), "")
+	}
+	now := g.cfg.Now()
+	_, allOff := sets.find((*switches.Set).Of, ex.switchable(), now)
+	scopes = func(scope string) bool {
+		return scope == "" || allOff || !ex.principal.Has(scope) || !access.Allows(ex.hosted.Server.ID, scope)
+	}
+	tools = func(tool string) bool {
+		c := ex.switchable()
+		c.Tool = tool
+		_, off := sets.find((*switches.Set).Of, c, now)
+		return off
+	}
+	return scopes, tools, nil
 }
 
-// filterLists shows only what the token and the roles open now. It hides; what
-// refuses is allow.
+// filterLists shows only what the token and the roles open now and what is not
+// switched off. It hides; what refuses is allow.
 func (g *Gateway) filterLists(def *registry.Definition) mcp.Middleware {
 	scopeOf := map[string]string{}
 	for _, r := range def.Resources {
@@ -358,7 +373,7 @@ func (g *Gateway) filterLists(def *registry.Definition) mcp.Middleware {
 			if err != nil || !strings.HasSuffix(method, "/list") {
 				return res, err
 			}
-			hidden, err := g.hidden(ctx, exchangeOf(req.GetExtra().TokenInfo))
+			hidden, _, err := g.hidden(ctx, exchangeOf(req.GetExtra().TokenInfo))
 			if err != nil {
 				return nil, err
 			}

@@ -8,6 +8,7 @@ import (
 	"latchkey/internal/fault"
 	"latchkey/internal/fresh"
 	"latchkey/internal/registry"
+	"latchkey/internal/switches"
 	"latchkey/internal/tenants"
 )
 
@@ -20,6 +21,7 @@ type Cached struct {
 	hosted  *fresh.Cache[hostedKey, registry.Hosted]
 	grants  *fresh.Cache[grantKey, bool]
 	listed  *fresh.Cache[listedKey, registry.RevisionID]
+	off     *fresh.Cache[tenants.ID, *switches.Set]
 	// OnChange, if set before Run, hears every change after the caches did.
 	OnChange func(Change)
 }
@@ -63,10 +65,11 @@ func NewCached(db *DB) *Cached {
 			func(ctx context.Context, k listedKey) (registry.RevisionID, error) {
 				return db.ListedRevision(ctx, k.tenant, k.grant, k.server)
 			}),
+		off: fresh.New(10_000, func(t tenants.ID) string { return string(t) }, db.Off),
 	}
 }
 
-// TenantBySlug, Access, Hosted, GrantActive and ListedRevision are DB's, from memory.
+// TenantBySlug, Access, Hosted, GrantActive, ListedRevision and Off are DB's, from memory.
 
 func (c *Cached) TenantBySlug(ctx context.Context, slug string) (tenants.Tenant, error) {
 	return c.tenants.Get(ctx, slug)
@@ -95,6 +98,10 @@ func (c *Cached) RememberListed(ctx context.Context, t tenants.ID, grant string,
 	return err
 }
 
+func (c *Cached) Off(ctx context.Context, t tenants.ID) (*switches.Set, error) {
+	return c.off.Get(ctx, t)
+}
+
 // Run listens for changes until ctx ends.
 func (c *Cached) Run(ctx context.Context) {
 	c.Listen(ctx, func(ch Change) {
@@ -115,6 +122,7 @@ func (c *Cached) apply(ch Change) {
 		c.hosted.Hearing(hearing)
 		c.grants.Hearing(hearing)
 		c.listed.Hearing(hearing)
+		c.off.Hearing(hearing)
 	case "tenant":
 		c.tenants.Drop(func(string) bool { return true })
 	case "access":
@@ -122,6 +130,8 @@ func (c *Cached) apply(ch Change) {
 	case "server":
 		c.hosted.Drop(func(k hostedKey) bool { return k.tenant == t })
 		c.access.Drop(func(k accessKey) bool { return k.tenant == t })
+	case "switch":
+		c.off.Drop(func(k tenants.ID) bool { return k == t })
 	case "grant":
 		c.grants.Drop(func(k grantKey) bool { return k.tenant == t && k.grant == ch.ID })
 	case "listed":

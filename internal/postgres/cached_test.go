@@ -14,6 +14,7 @@ import (
 	"latchkey/internal/postgres"
 	"latchkey/internal/postgres/postgrestest"
 	"latchkey/internal/registry"
+	"latchkey/internal/switches"
 	"latchkey/internal/tenants"
 )
 
@@ -77,9 +78,16 @@ func TestChangesReachOtherEdges(t *testing.T) {
 		if h, err := e.Hosted(ctx, p.id, p.server.Slug); err == nil {
 			number = h.Revision.Number
 		}
-		return fmt.Sprintf("%s suspended=%v disabled=%v scopes=%d grant=%v revision=%d", ten.Name, ten.Suspended, a.User.Disabled, len(a.Scopes), active, number)
+		off, err := e.Off(ctx, p.id)
+		check(t, err)
+		isOff := ""
+		if w, ok := off.Of(switches.Call{Server: "orders", Tool: "say"}, began); ok {
+			isOff = " off=" + w.Target.String()
+		}
+		return fmt.Sprintf("%s suspended=%v disabled=%v scopes=%d grant=%v revision=%d%s", ten.Name, ten.Suspended, a.User.Disabled, len(a.Scopes), active, number, isOff)
 	}
 	other := state(globex)
+	say := switches.Switch{Target: switches.Target{Kind: switches.Tool, Server: "orders", Tool: "say"}, Reason: "test", By: "test", ByRole: "admin", CreatedAt: began}
 	put := func(r tenants.Role) error { return db.PutRole(ctx, acme.id, r) }
 	for _, step := range []struct {
 		what, topic string
@@ -113,6 +121,10 @@ func TestChangesReachOtherEdges(t *testing.T) {
 			_, err := root.Exec(ctx, `UPDATE tenants SET suspended_at = now() WHERE slug = 'acme'`)
 			return err
 		},
+			"Acme 2 suspended=true disabled=true scopes=0 grant=false revision=2"},
+		{"tool switched off", "switch", func() error { return second(db.PutSwitch(ctx, acme.id, say)) },
+			"Acme 2 suspended=true disabled=true scopes=0 grant=false revision=2 off=tool:orders/say"},
+		{"tool switched on", "switch", func() error { return second(db.LiftSwitch(ctx, acme.id, say.Target, "test", began)) },
 			"Acme 2 suspended=true disabled=true scopes=0 grant=false revision=2"},
 		{"server deleted", "server", func() error { return db.DeleteServer(ctx, acme.id, acme.server.ID) },
 			"Acme 2 suspended=true disabled=true scopes=0 grant=false revision=0"},
@@ -234,7 +246,10 @@ func TestValuesAreKeptWhileChangesAreHeard(t *testing.T) {
 		check(t, err)
 		active, err := e.GrantActive(t.Context(), acme.id, acme.grant.ID)
 		check(t, err)
-		return fmt.Sprint(ten.Name, a.User.Name, h.Server.Title, active)
+		off, err := e.Off(t.Context(), acme.id)
+		check(t, err)
+		_, isOff := off.Of(switches.Call{Client: acme.client.ID}, began)
+		return fmt.Sprint(ten.Name, a.User.Name, h.Server.Title, active, isOff)
 	}
 	want := state()
 	root := connect(t, urls.Superuser)
@@ -243,12 +258,13 @@ func TestValuesAreKeptWhileChangesAreHeard(t *testing.T) {
 	exec(t, root, `UPDATE users SET name = 'x'`)
 	exec(t, root, `UPDATE servers SET title = 'x'`)
 	exec(t, root, `UPDATE oauth_grants SET revoked_at = now()`)
+	exec(t, root, `UPDATE switches SET lifted_at = now()`)
 	if got := state(); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	killListeners(t, root)
 	e.await(postgres.Reconnected, 5*time.Second)
-	if got := state(); got != "xxxfalse" {
+	if got := state(); got != "xxxfalse false" {
 		t.Errorf("after the connection was lost: %s", got)
 	}
 }

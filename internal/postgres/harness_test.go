@@ -13,6 +13,7 @@ import (
 
 	"latchkey/internal/audit"
 	"latchkey/internal/callers"
+	"latchkey/internal/events"
 	"latchkey/internal/fault"
 	"latchkey/internal/idempotency"
 	"latchkey/internal/oauth"
@@ -20,6 +21,7 @@ import (
 	"latchkey/internal/postgres/postgrestest"
 	"latchkey/internal/registry"
 	"latchkey/internal/signin"
+	"latchkey/internal/switches"
 	"latchkey/internal/tenants"
 	"latchkey/internal/testenv"
 )
@@ -92,6 +94,8 @@ type place struct {
 	invited        invited
 	apiKey         callers.Key
 	console        callers.Session
+	off            switches.Switch
+	event          string
 }
 
 var began = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
@@ -162,7 +166,21 @@ func settle(t testing.TB, db *postgres.DB, slug string) *place {
 	check(t, db.CreateAPIKey(ctx, p.id, p.apiKey))
 	p.console = callers.Session{ID: tenants.RandomID("cs"), User: user.ID, Grant: p.grant.ID, Token: randomHash(), CreatedAt: began, LastSeenAt: began}
 	check(t, db.CreateConsoleSession(ctx, p.id, p.console, began.Add(-time.Hour)))
+	p.off, err = db.PutSwitch(ctx, p.id, switchOf(p))
+	check(t, err)
+	check(t, db.InsertEvents(ctx, []events.Event{eventOf(p.id)}))
+	es, err := db.Events(ctx, p.id, events.Query{Limit: 1})
+	check(t, err)
+	p.event = es[0].ID
 	return p
+}
+
+func switchOf(p *place) switches.Switch {
+	return switches.Switch{Target: switches.Target{Kind: switches.Client, Client: p.client.ID}, Reason: "test", By: "test", ByRole: "admin", CreatedAt: began}
+}
+
+func eventOf(t tenants.ID) events.Event {
+	return events.Event{Tenant: t, At: began, Kind: events.FanOut, Severity: events.Warning, Detail: "Too many."}
 }
 
 func newAPIKey() callers.Key {

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"latchkey/internal/callers"
+	"latchkey/internal/events"
 	"latchkey/internal/fault"
 	"latchkey/internal/idempotency"
 	"latchkey/internal/oauth"
@@ -24,6 +25,7 @@ import (
 	"latchkey/internal/postgres/postgrestest"
 	"latchkey/internal/registry"
 	"latchkey/internal/signin"
+	"latchkey/internal/switches"
 	"latchkey/internal/tenants"
 )
 
@@ -31,7 +33,7 @@ import (
 // one has to be thought about.
 var notOneTenants = []string{
 	"Close", "Ping", "Health", "CheckSchema", "Endpoint", "Listen", "AcrossTenants", // of the database itself
-	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", "CollectAnswers", "CollectCalls", // named exceptions
+	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", "CollectAnswers", "CollectCalls", "InsertEvents", "CollectEvents", "EndSwitches", "CountSwitches", // named exceptions
 	"RollUpUsage", "VerifyAudit", // of all tenants at once: sums and numbers of records
 	"AddAuditPartitions", "GrantKeys", "AddFirstGrantKey", // no tenant's rows
 	"APIKeyByHash",                                                                                      // who holds a key need not say whose it is
@@ -50,6 +52,8 @@ type access struct {
 	// silent: it sees nothing, and says so without an error.
 	silent bool
 }
+
+func second[T any](_ T, err error) error { return err }
 
 func sees(err error) (int, error) {
 	if err != nil {
@@ -85,6 +89,40 @@ var accesses = map[string]access{
 	}},
 	"EndCall": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		return 0, db.EndCall(ctx, t, p.called, p.call.CallID, idempotency.End{State: idempotency.Done, ExpiresAt: began.Add(time.Hour)})
+	}},
+	"PutSwitch": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		s, err := db.PutSwitch(ctx, t, switchOf(p))
+		return sees(errors.Join(err, of(t, s.Tenant)))
+	}},
+	"LiftSwitch": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(second(db.LiftSwitch(ctx, t, p.off.Target, "test", began)))
+	}},
+	"Switch": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		s, err := db.Switch(ctx, t, p.off.Target)
+		return sees(errors.Join(err, of(t, s.Tenant)))
+	}},
+	"Switches": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		ss, err := db.Switches(ctx, t, switches.Query{At: began, Limit: 10})
+		return len(ss), err
+	}},
+	"SwitchesOn": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		ss, err := db.SwitchesOn(ctx, t)
+		return len(ss), err
+	}},
+	"Off": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		set, err := db.Off(ctx, t)
+		if _, off := set.Of(switches.Call{Client: p.client.ID}, began); !off {
+			return 0, err
+		}
+		return 1, err
+	}},
+	"Events": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		es, err := db.Events(ctx, t, events.Query{Limit: 10})
+		return len(es), err
+	}},
+	"Acknowledge": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		e, err := db.Acknowledge(ctx, t, p.event, "test", began)
+		return sees(errors.Join(err, of(t, e.Tenant)))
 	}},
 	"UserByID": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		u, err := db.UserByID(ctx, t, p.user.ID)

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"latchkey/internal/events/eventstest"
 	"testing"
 
 	"latchkey/internal/audit/audittest"
@@ -8,6 +9,7 @@ import (
 	"latchkey/internal/postgres/postgrestest"
 	"latchkey/internal/registry"
 	"latchkey/internal/registry/registrytest"
+	"latchkey/internal/switches/switchestest"
 	"latchkey/internal/tenants"
 	"latchkey/internal/tenants/tenantstest"
 )
@@ -33,6 +35,24 @@ func TestRegistryStore(t *testing.T) {
 			check(t, err)
 			return ten.ID
 		}}
+	})
+}
+
+func TestSwitchesStore(t *testing.T) {
+	switchestest.Run(t, func(t *testing.T) switchestest.Fixture {
+		db := postgrestest.New(t)
+		acme, _ := postgrestest.Tenant(t, db, "acme")
+		globex, _ := postgrestest.Tenant(t, db, "globex")
+		return switchestest.Fixture{Store: db, Tenant: acme.ID, Other: globex.ID}
+	})
+}
+
+func TestEventsStore(t *testing.T) {
+	eventstest.Run(t, func(t *testing.T) eventstest.Fixture {
+		db := postgrestest.New(t)
+		acme, _ := postgrestest.Tenant(t, db, "acme")
+		globex, _ := postgrestest.Tenant(t, db, "globex")
+		return eventstest.Fixture{Store: db, Tenant: acme.ID, Other: globex.ID}
 	})
 }
 

@@ -245,8 +245,12 @@ func (db *DB) DeleteTenant(ctx context.Context, t tenants.ID) (err error) {
 	}
 	// No foreign key leads there: they are the platform's, too.
 	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `DELETE FROM api_idempotency`)
-		return err
+		for _, table := range []string{"api_idempotency", "switches", "events"} {
+			if _, err := tx.Exec(ctx, `DELETE FROM `+table); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return err

@@ -46,6 +46,10 @@ type Applier struct {
 	Registry    Store
 	Provisioner Provisioner
 	Actor       string // stands in each revision
+	// Switches may be nil where a tenant has none and its file declares none.
+	Switches SwitchStore
+	// Role is what callers are told of who switches; see switches.Switch.
+	Role string
 	// EndSessions signs a person out everywhere whose account was closed; may be
 	// nil.
 	EndSessions func(ctx context.Context, t tenants.ID, user tenants.UserID) error
@@ -118,7 +122,11 @@ func (a *Applier) State(ctx context.Context, slug string) (s State, err error) {
 	if s.Roles, err = a.People.Roles(ctx, t); err != nil {
 		return s, err
 	}
-	s.Members, err = a.People.Users(ctx, t)
+	if s.Members, err = a.People.Users(ctx, t); err != nil || a.Switches == nil {
+		return s, err
+	}
+	s.At = time.Now()
+	s.Switches, err = a.Switches.SwitchesOn(ctx, t)
 	return s, err
 }
 
@@ -170,6 +178,8 @@ func (x *execution) step(ctx context.Context, s *Step) (err error) {
 		_, err = x.Registry.BeginDeleteServer(ctx, t, x.ids[s.Name], x.Actor, time.Now())
 	case s.Verb == "deleted" && s.What == "role":
 		err = x.People.DeleteRole(ctx, t, s.Name)
+	case s.Verb == "deleted" && s.What == "switch":
+		err = x.lift(ctx, s)
 	case s.Verb == "deleted" && s.What == "member":
 		err = x.People.DeleteUser(ctx, t, x.users[s.Name])
 	case s.What == "tenant":
@@ -177,6 +187,8 @@ func (x *execution) step(ctx context.Context, s *Step) (err error) {
 	case s.server != nil:
 		return x.server(ctx, s)
 	case s.Verb == "unchanged":
+	case s.toggle != nil:
+		err = x.toggle(ctx, s)
 	case s.role != nil:
 		want := tenants.Role{Name: s.Name, Description: s.role.Description, Permissions: s.role.Permissions}
 		for _, o := range s.scopes {
@@ -189,6 +201,7 @@ func (x *execution) step(ctx context.Context, s *Step) (err error) {
 	case s.member != nil:
 		var u tenants.User
 		u, err = x.People.SaveMember(ctx, t, s.member.Email, s.member.Name, s.member.Roles, s.member.Disabled)
+		x.users[s.member.Email] = u.ID
 		if err == nil && s.closes && x.EndSessions != nil {
 			err = x.EndSessions(ctx, t, u.ID)
 		}

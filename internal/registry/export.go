@@ -40,6 +40,9 @@ func Export(s State) (file string, env []string, err error) {
 	if len(servers.Content) > 0 {
 		add(root, "servers", servers)
 	}
+	if on := exportSwitches(s); len(on.Content) > 0 {
+		add(root, "switches", on)
+	}
 	body, err := encodeYAML(root)
 	if err != nil {
 		return "", nil, err

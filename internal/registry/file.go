@@ -15,7 +15,8 @@ import (
 	"latchkey/internal/tenants"
 )
 
-// File is a tenant as declared in YAML: its servers, roles and people. What a
+// File is a tenant as declared in YAML: its servers, roles, people and kill
+// switches. What a
 // file does not mention stays as it is.
 type File struct {
 	Name    string // of the file, for messages
@@ -24,7 +25,9 @@ type File struct {
 	Servers []FileServer
 	Roles   []FileRole
 	Members []FileMember
-	root    *yaml.Node // with references resolved
+	// Switches are kill switches that are to be on.
+	Switches []FileSwitch
+	root     *yaml.Node // with references resolved
 }
 
 // FileServer is a declared server, checked by its kind.
@@ -131,7 +134,7 @@ func (f *File) Of(slug string) error {
 	if f.Tenant == slug {
 		return nil
 	}
-	o := (&Reader{}).Object(f.root, "", "tenant", "name", "servers", "roles", "members")
+	o := (&Reader{}).Object(f.root, "", fileKeys...)
 	return &Problems{File: f.Name, List: []Problem{ProblemAt(o.Value("tenant"), "tenant", fmt.Sprintf("the file is about %s, and was sent to %s", f.Tenant, slug), "write tenant: "+slug+", or send it to the other")}}
 }
 
@@ -141,8 +144,11 @@ type parser struct {
 	resolve Resolve
 }
 
+// fileKeys are what a tenant file may have.
+var fileKeys = []string{"tenant", "name", "servers", "roles", "members", "switches"}
+
 func (p *parser) file(doc *yaml.Node) *File {
-	o := p.Object(doc, "", "tenant", "name", "servers", "roles", "members")
+	o := p.Object(doc, "", fileKeys...)
 	f := &File{Tenant: o.Needed("tenant", "write `tenant: <slug>`"), Title: o.Needed("name", "write the company's name")}
 	if err := tenants.ValidTenantSlug(f.Tenant); err != nil && f.Tenant != "" {
 		o.Bad("tenant", err.Error(), "")
@@ -172,6 +178,7 @@ func (p *parser) file(doc *yaml.Node) *File {
 		seen[strings.ToLower(m.Email)] = true
 		f.Members = append(f.Members, m)
 	})
+	f.Switches = p.switches(o)
 	return f
 }
 

@@ -11,6 +11,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"latchkey/internal/fault"
+	"latchkey/internal/switches"
 	"latchkey/internal/tenants"
 )
 
@@ -21,12 +22,14 @@ type State struct {
 	Deleting []string       // slugs
 	Roles    []tenants.Role
 	Members  []tenants.User
+	Switches []switches.Switch // that nobody has lifted; some may have run out
+	At       time.Time         // when it was so
 }
 
 // Applied is one line of a plan, or of what an Apply did.
 type Applied struct {
 	Verb   string // created, updated, published, deleted, unchanged
-	What   string // tenant, server, role, member
+	What   string // tenant, server, role, member, switch
 	Name   string
 	Note   string
 	Fields []FieldChange
@@ -52,6 +55,8 @@ type Step struct {
 	member *tenants.User
 	closes bool // the account of somebody who could sign in
 	title  string
+	toggle *FileSwitch
+	target switches.Target
 	rank   int // steps are done in order of it
 }
 
@@ -68,6 +73,9 @@ type PlanOptions struct {
 	// MayGive refuses permissions that whoever applies may not give to others;
 	// nil is for the platform itself.
 	MayGive func([]tenants.Permission) error
+	// MaySwitch refuses to change kill switches, and one that is on as it is; nil
+	// is for the platform itself.
+	MaySwitch func(before switches.Switch) error
 }
 
 // MakePlan compares a file with a tenant. It changes nothing and asks nobody:
@@ -98,8 +106,11 @@ func MakePlan(f *File, s State, o PlanOptions) (*Plan, error) {
 	for i := range f.Members {
 		p.member(&f.Members[i])
 	}
+	for i := range f.Switches {
+		p.toggle(&f.Switches[i])
+	}
 	p.unmentioned()
-	for _, check := range []func() error{p.withinQuotas, p.keepsAdmin, p.givesOwn} {
+	for _, check := range []func() error{p.withinQuotas, p.keepsAdmin, p.givesOwn, p.switchesOwn} {
 		if err := check(); err != nil {
 			return nil, err
 		}
@@ -123,11 +134,13 @@ func (p *planner) add(s Step) { p.plan.Steps = append(p.plan.Steps, s) }
 // it to another.
 const (
 	rankTenant = iota
+	rankSwitch // before what is switched off is published
 	rankServer
 	rankRole
 	rankAdminMember
 	rankMember
 	rankRoleThatLoses
+	rankMemberSwitch
 	rankDelete
 )
 
@@ -430,6 +443,7 @@ func (p *planner) references() {
 			}
 		}
 	}
+	p.switchReferences()
 	sortProblems(p.problems)
 	if more := len(p.problems) - maxProblems; more > 0 {
 		p.problems = append(p.problems[:maxProblems], Problem{Reason: fmt.Sprintf("and %d more", more)})
@@ -564,6 +578,7 @@ func (p *planner) unmentioned() {
 			add("server", h.Server.Slug)
 		}
 	}
+	p.unmentionedSwitches() // last: what goes is off until it is gone
 }
 
 func (p *planner) withinQuotas() error {
