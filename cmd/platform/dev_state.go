@@ -139,7 +139,7 @@ type readyUser struct {
 func readiness(sites *site.Sites, users []readyUser, s *devSecrets, vaultAddr, metrics string, pg *embedded.Postgres, w *workerProcess, took time.Duration) ready {
 	r := ready{
 		BaseURL: sites.Base("acme"), Issuer: sites.Base("acme"), VaultAddr: vaultAddr, MetricsURL: metrics,
-		MCP:     map[string]string{"orders": sites.Resource("acme", "orders"), "diagnostics": sites.Resource("acme", "diagnostics")},
+		MCP:     map[string]string{"orders": sites.Resource("acme", "orders"), "incidents": sites.Resource("acme", "incidents"), "diagnostics": sites.Resource("acme", "diagnostics")},
 		Tenants: map[string]string{"acme": sites.Base("acme"), "globex": sites.Base("globex")},
 		Console: sites.Base("acme") + "/admin", APIURL: sites.Platform() + api.Base, APIKey: s.APIKey,
 		Operator: readyOperator{URL: sites.Platform() + "/ops", Email: demoOperator, Password: s.Operator, APIKey: s.OperatorKey},

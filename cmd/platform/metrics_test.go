@@ -15,10 +15,12 @@ import (
 	"latchkey/internal/api"
 	"latchkey/internal/audit"
 	"latchkey/internal/dashboards"
+	"latchkey/internal/events"
 	"latchkey/internal/mcpgateway"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 	"latchkey/internal/runtime/natsrt"
+	"latchkey/internal/switches"
 	"latchkey/internal/tenants"
 )
 
@@ -41,10 +43,13 @@ func TestDashboardsNameMetricsThatAreThere(t *testing.T) {
 	t.Cleanup(func() { edge.Close() })
 	pl := &platform{edge: edge, tails: audit.NewTails(nil, nil)}
 	pl.usageUpto.Store(time.Now().Unix())
+	pl.toggles.on.Store(&map[switches.Kind]int{switches.Tool: 1})
 	g := gauges{pl}
 	prometheus.MustRegister(g)
 	t.Cleanup(func() { prometheus.Unregister(g) })
 	observeCall(slog.New(slog.DiscardHandler))(mcpgateway.Observation{Event: audit.Event{Method: "tools/call", State: audit.Done}})
+	observeCall(slog.New(slog.DiscardHandler))(mcpgateway.Observation{Event: audit.Event{Method: "tools/call", State: audit.Refused, Notes: audit.Notes{audit.NoteSwitch: "tool:orders/refund"}}})
+	countEvent(events.Event{Kind: events.SwitchedOff, Severity: events.Critical})
 	observeAPI(api.Observation{Operation: "getMe", Status: 200, Took: time.Millisecond})
 	observeAPI(api.Observation{Operation: "tailAudit", Status: 200, Took: time.Hour})
 
@@ -58,6 +63,11 @@ func TestDashboardsNameMetricsThatAreThere(t *testing.T) {
 	for line := range strings.Lines(string(body)) {
 		if !strings.HasPrefix(line, "#") {
 			there[metricName.FindString(line)] = true
+		}
+	}
+	for _, want := range []string{`latchkey_switches_on{kind="tool"} 1`, `latchkey_switches_on{kind="tenant"} 0`, `latchkey_switch_refusals_total{kind="tool"} 1`, `latchkey_events_total{kind="switched_off",severity="critical"} 1`} {
+		if !strings.Contains(string(body), want+"\n") {
+			t.Errorf("no %s", want)
 		}
 	}
 	if strings.Contains(string(body), "tailAudit") {

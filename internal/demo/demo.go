@@ -29,6 +29,8 @@ var (
 	acmeSQL string
 	//go:embed globex.sql
 	globexSQL string
+	//go:embed incidents.sql
+	incidentsSQL string
 )
 
 // File is a tenant file by its name.
@@ -52,10 +54,11 @@ type Passwords struct{ Acme, Globex secret.Text }
 func Databases(ctx context.Context, superuser func(database string) string, p Passwords) error {
 	for _, t := range []struct {
 		tenant   string
+		own      string // schema beside the shop
 		rows     string
 		password secret.Text
-	}{{"acme", acmeSQL, p.Acme}, {"globex", globexSQL, p.Globex}} {
-		if err := database(ctx, superuser, t.tenant, t.rows, t.password); err != nil {
+	}{{"acme", incidentsSQL, acmeSQL, p.Acme}, {"globex", "", globexSQL, p.Globex}} {
+		if err := database(ctx, superuser, t.tenant, t.own, t.rows, t.password); err != nil {
 			return err
 		}
 	}
@@ -63,7 +66,7 @@ func Databases(ctx context.Context, superuser func(database string) string, p Pa
 }
 
 // database makes one tenant's database, its groups and its account for Vault.
-func database(ctx context.Context, superuser func(string) string, tenant, rows string, password secret.Text) (err error) {
+func database(ctx context.Context, superuser func(string) string, tenant, own, rows string, password secret.Text) (err error) {
 	defer fault.Wrap(&err, "demo.Databases(%s)", tenant)
 	name := "demo_" + tenant
 	server, err := pgx.Connect(ctx, superuser("postgres"))
@@ -93,7 +96,7 @@ func database(ctx context.Context, superuser func(string) string, tenant, rows s
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtext($1))`, name); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, strings.ReplaceAll(schemaSQL, "TENANT", tenant)); err != nil {
+		if _, err := tx.Exec(ctx, strings.ReplaceAll(schemaSQL, "TENANT", tenant)+own); err != nil {
 			return err
 		}
 		var seeded bool

@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // object is a JSON object.
@@ -42,6 +44,10 @@ func (c *contract) stock(tenant string) map[string]string {
 	var events struct{ Data []struct{ ID string } }
 	c.must("operator", "GET", at+"/audit/events?limit=1", nil, http.StatusOK, &events)
 	made["event"] = events.Data[0].ID
+	// Of a server that the other tenant has not.
+	made["switch"] = "server:spare-" + tenant
+	c.must("operator", "PUT", at+"/switches/"+url.PathEscape(made["switch"]), object{"reason": "made by the contract"}, http.StatusOK, nil)
+	made["safetyEvent"] = c.safetyEvent(tenant)
 	var deleted struct{ ID string }
 	c.must("operator", "PUT", at+"/servers/gone", object{"kind": "echo", "spec": echoSpec}, http.StatusOK, nil)
 	c.must("operator", "DELETE", at+"/servers/gone", nil, http.StatusAccepted, &deleted)
@@ -64,6 +70,8 @@ func (c *contract) examples() map[string]*example {
 	key, noKey := one("key", acme["key"], globex["key"])
 	event, noEvent := one("event", acme["event"], globex["event"])
 	op, noOp := one("operation", acme["operation"], globex["operation"])
+	off, noSwitch := one("target", acme["switch"], globex["switch"])
+	safety, noSafety := one("safety_event", acme["safetyEvent"], globex["safetyEvent"])
 	first := map[string]string{"server": "spare-acme", "revision": "1"}
 	tool := map[string]string{"server": "spare-acme", "tool": "echo"}
 
@@ -142,6 +150,16 @@ func (c *contract) examples() map[string]*example {
 		"tailAudit":       {unchecked: map[string]string{"success": "it does not end: see TestExplorerFollows"}},
 		"getUsage":        {},
 
+		"listSwitches":       {query: "?on=true"},
+		"getSwitch":          {path: off, foreign: noSwitch},
+		"putSwitch":          {path: off, body: object{"reason": "a loop", "expires_at": "2030-01-01T00:00:00Z", "cancel_running": true}},
+		"liftSwitch":         {path: off, foreign: noSwitch, status: 204},
+		"listEvents":         {query: "?kind=switched_off&open=true"},
+		"acknowledgeEvent":   {path: safety, foreign: noSafety},
+		"getPlatformSwitch":  {},
+		"putPlatformSwitch":  {body: object{"reason": "a drill"}},
+		"liftPlatformSwitch": {status: 204},
+
 		"applyTenant":  {body: object{"file": "tenant: acme\nname: Acme Corporation\n"}},
 		"exportTenant": {},
 
@@ -159,6 +177,21 @@ func (c *contract) examples() map[string]*example {
 		"createOperatorKey":    {body: object{"name": "again"}, status: 201},
 		"revokeOperatorKey":    {path: map[string]string{"key": spareKey.Key.ID}, status: 204},
 	}
+}
+
+// safetyEvent waits for the event of the switch that was just put.
+func (c *contract) safetyEvent(tenant string) (id string) {
+	c.Helper()
+	Eventually(c.T, 10*time.Second, func() error {
+		var page struct{ Data []struct{ ID string } }
+		c.must("operator", "GET", "/tenants/"+tenant+"/events?kind=switched_off", nil, http.StatusOK, &page)
+		if len(page.Data) == 0 {
+			return errors.New("there is no event of a switch")
+		}
+		id = page.Data[0].ID
+		return nil
+	})
+	return id
 }
 
 // connection is a server's, as it is read, which may be sent back as it is.

@@ -180,6 +180,19 @@ func TestOtherTenantsSwitchIsNotMine(t *testing.T) {
 	}
 }
 
+func TestPlatformSwitchStopsEveryTenant(t *testing.T) {
+	w := newWorld(t)
+	p := w.withPanel()
+	p.put(tenants.Platform, "platform", func(s *switches.Switch) { s.ByRole = switches.OperatorRole })
+	for _, id := range []tenants.ID{w.tenant.ID, "tnbbbbbbbbbbbbbbbbbb"} {
+		w.tenant.ID = id
+		_, body := w.call(w.token(ann, "read"), "look", `{}`)
+		if !strings.Contains(body, "Every tool call is switched off at every tenant by whoever runs the platform (platform operator)") || len(w.dispatched) != 0 {
+			t.Errorf("%s: %s", id, body)
+		}
+	}
+}
+
 // Who may not call a tool does not learn that it is off, and nobody is asked to
 // consent to what is.
 func TestSwitchIsToldOnlyToWhoMayCall(t *testing.T) {
