@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -129,7 +130,7 @@ func (o *applyOptions) applyNew(ctx context.Context, client *apiClient, f *regis
 	if me.Kind != api.MeKindOperator && me.Kind != api.MeKindOperatorKey {
 		return r, fault.New(fault.NotFound, "There is no tenant %q that this key may change. Check `tenant:` in %s, or ask the platform's operator to create it.", f.Tenant, f.Name)
 	}
-	plan, err := registry.MakePlan(f, registry.State{}, registry.PlanOptions{Prune: o.prune, AllowBreaking: o.allowBreaking})
+	plan, err := registry.MakePlan(f, registry.State{At: time.Now()}, registry.PlanOptions{Prune: o.prune, AllowBreaking: o.allowBreaking})
 	if err != nil {
 		return r, cannotApply(err)
 	}

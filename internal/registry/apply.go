@@ -102,9 +102,10 @@ func (a *Applier) Apply(ctx context.Context, f *File, o ApplyOptions) (r Result,
 
 // State reads a tenant. Of one that does not exist everything is empty.
 func (a *Applier) State(ctx context.Context, slug string) (s State, err error) {
+	s.At = time.Now()
 	if s.Tenant, err = a.People.TenantBySlug(ctx, slug); err != nil {
 		if fault.HasCode(err, fault.NotFound) {
-			return State{}, nil
+			return State{At: s.At}, nil
 		}
 		return s, err
 	}
@@ -125,7 +126,6 @@ func (a *Applier) State(ctx context.Context, slug string) (s State, err error) {
 	if s.Members, err = a.People.Users(ctx, t); err != nil || a.Switches == nil {
 		return s, err
 	}
-	s.At = time.Now()
 	s.Switches, err = a.Switches.SwitchesOn(ctx, t)
 	return s, err
 }

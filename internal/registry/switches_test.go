@@ -140,8 +140,8 @@ func TestExportHasWhatIsSwitchedOff(t *testing.T) {
 		t.Errorf("what is not on, or nobody's:\n%s", file)
 	}
 	a.switched(file, registry.PlanOptions{}, `unchanged client:https://app.example/c
-		unchanged member:dana@example.com
-		unchanged tool:check/to_come`)
+		unchanged tool:check/to_come
+		unchanged member:dana@example.com`)
 }
 
 func TestSwitchOfWhatIsNotThereIsNamed(t *testing.T) {
@@ -150,7 +150,7 @@ func TestSwitchOfWhatIsNotThereIsNamed(t *testing.T) {
 		"tool:nowhere/x": "declare the server", "server:nowhere": "declare the server", "member:nobody@example.com": "declare the member",
 	} {
 		_, err := a.switching(small+"switches: [{target: \""+target+"\", reason: a loop}]\n", registry.PlanOptions{})
-		if err == nil || !strings.Contains(err.Error(), target+" is not there") || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), ":8:") {
+		if err == nil || !strings.Contains(err.Error(), target+" is not there") || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), ":7:") {
 			t.Errorf("%s: %v", target, err)
 		}
 	}
