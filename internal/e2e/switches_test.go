@@ -73,7 +73,16 @@ func TestKillSwitchOfCreateIncidentTicket(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return strings.Contains(a.Body, "create_incident_ticket")
+		m, err := a.Message()
+		if err != nil || len(m.Result.Tools) == 0 {
+			t.Fatalf("%v: %s", err, a.Body)
+		}
+		for _, tool := range m.Result.Tools {
+			if tool.Name == "create_incident_ticket" {
+				return true
+			}
+		}
+		return false
 	}
 	alert := func(want string) {
 		t.Helper()
