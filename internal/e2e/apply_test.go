@@ -166,7 +166,7 @@ func TestExportAppliesUnchanged(t *testing.T) {
 	if again.code != 0 || !strings.Contains(again.out, "unchanged") || strings.ContainsAny(again.out, "+~") || strings.Contains(again.out, "deleted") {
 		t.Errorf("%+v", again)
 	}
-	dry := p.Apply(t, small(slug, "echo"), "--dry-run")
+	dry := p.Apply(t, small(slug, "echo"), "--dry-run", "--allow-breaking")
 	if dry.code != 0 || !strings.Contains(dry.out, "published") || !strings.Contains(dry.err, "nothing was changed") {
 		t.Errorf("%+v", dry)
 	}
@@ -194,7 +194,7 @@ func TestTwoAppliesAtOnce(t *testing.T) {
 		var results [2]ran
 		var both sync.WaitGroup
 		for i := range files {
-			both.Go(func() { results[i] = p.Apply(t, files[i]) })
+			both.Go(func() { results[i] = p.Apply(t, files[i], "--allow-breaking") })
 		}
 		both.Wait()
 		for i, r := range results {
@@ -205,10 +205,10 @@ func TestTwoAppliesAtOnce(t *testing.T) {
 	}
 	unchanged := 0
 	for _, f := range files {
-		if r := p.Apply(t, f); r.code == 0 && !strings.Contains(r.out, "published") {
+		if r := p.Apply(t, f, "--allow-breaking"); r.code == 0 && !strings.Contains(r.out, "published") {
 			unchanged++
 		}
-		if r := p.Apply(t, f); r.code != 0 || strings.Contains(r.out, "published") {
+		if r := p.Apply(t, f, "--allow-breaking"); r.code != 0 || strings.Contains(r.out, "published") {
 			t.Errorf("not whole: %+v", r)
 		}
 	}
