@@ -163,18 +163,20 @@ func refundAnswer(a Answer) (what string, refund int64, err error) {
 		return f.Code, 0, err
 	}
 	var s struct {
-		ID int64 `json:"refund_id"`
+		Row struct {
+			ID int64 `json:"refund_id"`
+		} `json:"row"`
 	}
-	if err := json.Unmarshal(m.Result.Structured, &s); err != nil || s.ID == 0 {
-		return "", 0, fmt.Errorf("no refund in %s: %w", a.Body, err)
+	if err := json.Unmarshal(m.Result.Structured, &s); err != nil || s.Row.ID == 0 {
+		return "", 0, fmt.Errorf("no refund in %s: %v", a.Body, err)
 	}
 	if strings.Contains(a.Body, "latchkey/replayOf") {
 		if n := len(m.Result.Content); n < 2 || !strings.Contains(m.Result.Content[n-1].Text, "nothing was done again") {
 			return "", 0, fmt.Errorf("a repeat does not say so: %s", a.Body)
 		}
-		return "done again", s.ID, nil
+		return "done again", s.Row.ID, nil
 	}
-	return "done", s.ID, nil
+	return "done", s.Row.ID, nil
 }
 
 // underWay waits until the worker that runs now has the refund, and names it.

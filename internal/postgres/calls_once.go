@@ -2,9 +2,11 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"latchkey/internal/fault"
 	"latchkey/internal/idempotency"
@@ -25,27 +27,47 @@ func scanCall(row pgx.CollectableRow) (c idempotency.Call, err error) {
 	return c, err
 }
 
-// ClaimCall begins a call under its name, or finds who has it. The conflicting
-// row is locked also where it does not give way, so that it is there to be read.
+// A claim is taken where the row gives way, or is its own: an answer of the
+// database may have been lost.
+const claimQuery = `
+	INSERT INTO calls_once AS o (tenant_id, user_id, server_id, key, tool, request, call_id, upstream_key, state, created_at, runs_until, expires_at)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'running', $9, $10, $11)
+	ON CONFLICT (tenant_id, user_id, server_id, key) DO UPDATE SET
+		tool = EXCLUDED.tool, request = EXCLUDED.request, call_id = EXCLUDED.call_id, state = 'running', result = NULL,
+		upstream_key = CASE WHEN o.expires_at > $9 AND o.request = EXCLUDED.request THEN o.upstream_key ELSE EXCLUDED.upstream_key END,
+		created_at = EXCLUDED.created_at, runs_until = EXCLUDED.runs_until, expires_at = EXCLUDED.expires_at
+	WHERE o.expires_at <= $9 OR o.state = 'free' OR o.call_id = EXCLUDED.call_id
+		OR $12 AND o.request = EXCLUDED.request AND (o.state = 'unknown' OR o.state = 'running' AND o.runs_until < $9)
+	RETURNING upstream_key`
+
+// ClaimCall begins a call under its name, or finds who has it. Nearly always the
+// name is new, which one round trip settles. Else the conflicting row is locked
+// also where it does not give way, so that it is there to be read.
 func (db *DB) ClaimCall(ctx context.Context, t tenants.ID, n idempotency.CallName, c idempotency.Claim) (was idempotency.Call, taken bool, err error) {
 	defer fault.Wrap(&err, "postgres.ClaimCall(%s, %s)", t, c.CallID)
+	args := []any{t, n.User, n.Server, n.Key[:], c.Tool, c.Request[:], c.CallID, c.Upstream, c.Now, c.RunsUntil, c.RunsUntil.Add(c.Keep), c.Again}
+	took := func(upstream []string) bool {
+		if len(upstream) == 0 {
+			return false
+		}
+		was = idempotency.Call{ID: c.CallID, Tool: c.Tool, Request: c.Request, Upstream: upstream[0], State: idempotency.Running, BeganAt: c.Now, RunsUntil: c.RunsUntil}
+		return true
+	}
+	err = db.stepInTenant(ctx, t, claimQuery, args, func(r pgx.BatchResults) error {
+		rows, _ := r.Query()
+		upstream, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		taken = took(upstream)
+		return err
+	})
+	if err == nil && taken || err != nil && !onceMore(ctx, err) {
+		return was, taken && err == nil, err
+	}
 	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		upstream, err := many(ctx, tx, pgx.RowTo[string], `
-			INSERT INTO calls_once AS o (tenant_id, user_id, server_id, key, tool, request, call_id, upstream_key, state, created_at, runs_until, expires_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'running', $9, $10, $11)
-			ON CONFLICT (tenant_id, user_id, server_id, key) DO UPDATE SET
-				tool = EXCLUDED.tool, request = EXCLUDED.request, call_id = EXCLUDED.call_id, state = 'running', result = NULL,
-				upstream_key = CASE WHEN o.expires_at > $9 AND o.request = EXCLUDED.request THEN o.upstream_key ELSE EXCLUDED.upstream_key END,
-				created_at = EXCLUDED.created_at, runs_until = EXCLUDED.runs_until, expires_at = EXCLUDED.expires_at
-			WHERE o.expires_at <= $9 OR o.state = 'free'
-				OR $12 AND o.request = EXCLUDED.request AND (o.state = 'unknown' OR o.state = 'running' AND o.runs_until < $9)
-			RETURNING upstream_key`,
-			t, n.User, n.Server, n.Key[:], c.Tool, c.Request[:], c.CallID, c.Upstream, c.Now, c.RunsUntil, c.RunsUntil.Add(c.Keep), c.Again)
+		upstream, err := many(ctx, tx, pgx.RowTo[string], claimQuery, args...)
 		if err != nil {
 			return err
 		}
-		if taken = len(upstream) == 1; taken {
-			was = idempotency.Call{ID: c.CallID, Tool: c.Tool, Request: c.Request, Upstream: upstream[0], State: idempotency.Running, BeganAt: c.Now, RunsUntil: c.RunsUntil}
+		if taken = took(upstream); taken {
 			return nil
 		}
 		if was, err = one(ctx, tx, scanCall, callQuery, n.User, n.Server, n.Key[:]); err != nil || !was.Overdue(c.Now) {
@@ -56,6 +78,13 @@ func (db *DB) ClaimCall(ctx context.Context, t tenants.ID, n idempotency.CallNam
 		return err
 	})
 	return was, taken && err == nil, err
+}
+
+// onceMore reports whether a statement that failed is worth another try: its
+// connection was dead, as all are after the server was started anew. A server
+// that is silent has had its time.
+func onceMore(ctx context.Context, err error) bool {
+	return ctx.Err() == nil && fault.HasCode(err, fault.StoreAway) && !errors.Is(err, context.DeadlineExceeded) && !pgconn.Timeout(err)
 }
 
 // CallNamed reads what a name stands for.
@@ -71,11 +100,16 @@ func (db *DB) CallNamed(ctx context.Context, t tenants.ID, n idempotency.CallNam
 // EndCall says what came of a call, as long as the name is still its own.
 func (db *DB) EndCall(ctx context.Context, t tenants.ID, n idempotency.CallName, callID string, e idempotency.End) (err error) {
 	defer fault.Wrap(&err, "postgres.EndCall(%s, %s)", t, callID)
+	const query = `
+		UPDATE calls_once SET state = $5, result = $6, expires_at = $7
+		WHERE user_id = $1 AND server_id = $2 AND key = $3 AND call_id = $4`
+	args := []any{n.User, n.Server, n.Key[:], callID, string(e.State), e.Sealed, e.ExpiresAt}
+	err = db.stepInTenant(ctx, t, query, args, func(r pgx.BatchResults) error { _, err := r.Exec(); return err })
+	if err == nil || !onceMore(ctx, err) {
+		return err
+	}
 	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
-			UPDATE calls_once SET state = $5, result = $6, expires_at = $7
-			WHERE user_id = $1 AND server_id = $2 AND key = $3 AND call_id = $4`,
-			n.User, n.Server, n.Key[:], callID, string(e.State), e.Sealed, e.ExpiresAt)
+		_, err := tx.Exec(ctx, query, args...)
 		return err
 	})
 }

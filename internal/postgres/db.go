@@ -97,6 +97,29 @@ func (db *DB) InTenant(ctx context.Context, id tenants.ID, fn func(ctx context.C
 	return db.begin(ctx, "BEGIN; SELECT set_config('latchkey.tenant', '"+string(id)+"', true)", fn)
 }
 
+// stepInTenant is InTenant for one statement: it goes with the setting in one
+// round trip, as one implicit transaction, so that the setting ends with it as
+// always. Which rows it gave or touched is for read to say.
+func (db *DB) stepInTenant(ctx context.Context, id tenants.ID, query string, args []any, read func(pgx.BatchResults) error) error {
+	if _, err := tenants.ParseID(string(id)); err != nil {
+		return fault.New(fault.Unexpected, "A tenant is missing here.").Because(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, beginTimeout)
+	defer cancel()
+	b := &pgx.Batch{}
+	b.Queue(`SELECT set_config('latchkey.tenant', $1, true)`, string(id))
+	b.Queue(query, args...)
+	results := db.pool.SendBatch(ctx, b)
+	_, err := results.Exec()
+	if err == nil {
+		err = read(results)
+	}
+	if closed := results.Close(); err == nil {
+		err = closed
+	}
+	return translate(err)
+}
+
 // AcrossTenants runs fn in a transaction of the role latchkey_across, which
 // sees all tenants, with the few rights that migrations grant it. The reason
 // is logged: it is for a reader who asks why this is not InTenant.

@@ -29,6 +29,7 @@ type Fixture struct {
 func Run(t *testing.T, open func(t *testing.T) Fixture) {
 	for name, test := range map[string]func(*suite){
 		"OneOfManyIsTaken":                (*suite).oneOfMany,
+		"OwnClaimIsTakenAgain":            (*suite).ownClaim,
 		"SameKeyInTwoTenants":             (*suite).twoTenants,
 		"OtherPersonsAndServersKeys":      (*suite).otherNames,
 		"DoneIsKeptForItsTime":            (*suite).done,
@@ -125,6 +126,16 @@ func (s *suite) oneOfMany() {
 	if taken.Load() != 1 {
 		s.Errorf("%d of 16 were taken", taken.Load())
 	}
+}
+
+// The store's answer to a claim may be lost, and the claim be made again.
+func (s *suite) ownClaim() {
+	n, c := name(), s.claimOf(hash())
+	s.take(s.A, n, c)
+	if was := s.take(s.A, n, c); was.Upstream != c.Upstream {
+		s.Errorf("%+v", was)
+	}
+	s.wantHeld(s.A, n, c, idempotency.Running)
 }
 
 func (s *suite) twoTenants() {
