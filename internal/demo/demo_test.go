@@ -109,7 +109,7 @@ func newOffice(t *testing.T, f demo.File, servers *vault.Servers, leases *vault.
 		t.Fatal(err)
 	}
 	o.opening = runtime.Opening{Tenant: o.tenant, Server: o.server.ID, Revision: registry.RevisionID(tenants.RandomID("rv")),
-		Kind: s.Server.Kind, Spec: s.Spec.Normalized, Connection: s.Server.Connection}
+		Kind: s.Server.Kind, Spec: s.Spec.Normalized, Connection: s.Server.Connection, Guard: runtime.GuardsOf(s.Spec.Definition)}
 	o.worker = runtime.NewWorker(runtime.WorkerConfig{Name: "demo", Kinds: kinds.All(), Openings: o, Leases: leases})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -22,6 +22,7 @@ type call struct {
 	id       string
 	op       runtime.Op
 	name     string // tool name, or the URI that was asked for
+	rule     string // of the output guard, of a resource
 	scope    string
 	hash     string // of the definition
 	risk     registry.Risk
@@ -39,11 +40,12 @@ type call struct {
 	check    func(json.RawMessage) error
 	progress func(done, total float64, message string)
 
-	tool    *registry.Tool  // nil for resources and prompts
-	notes   audit.Notes     // for the record
-	access  registry.Access // with which it runs; empty: its risk's
-	notice  *notice         // that the tool will end; see versions.go
-	retired *fault.Error    // that it has
+	tool    *registry.Tool       // nil for resources and prompts
+	notes   audit.Notes          // for the record
+	access  registry.Access      // with which it runs; empty: its risk's
+	notice  *notice              // that the tool will end; see versions.go
+	retired *fault.Error         // that it has
+	guard   registry.OutputGuard // of a resource
 	outcome DispatchOutcome
 }
 
@@ -141,7 +143,7 @@ func (g *Gateway) callTool(ctx context.Context, rev registry.Revision, tool *reg
 func (g *Gateway) readResource(ctx context.Context, rev registry.Revision, def *registry.Resource, req *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
 	ex := exchangeOf(req.Extra.TokenInfo)
 	c := &call{
-		ex: ex, id: newCallID(), op: runtime.ReadResource, name: req.Params.URI, scope: def.Scope, hash: def.Hash,
+		ex: ex, id: newCallID(), op: runtime.ReadResource, name: req.Params.URI, rule: runtime.ResourceRule(def.Name), guard: def.Guard, scope: def.Scope, hash: def.Hash,
 		risk: registry.Reads, repeat: true, timeout: timeoutOf(def.Timeout),
 		revision: rev, began: time.Now(), check: func(json.RawMessage) error { return boundedURI(req.Params.URI) },
 		progress: func(float64, float64, string) {}, trace: traceparent(req.Params.Meta, ex),

@@ -30,14 +30,14 @@ func (g *Gateway) dispatch(ctx context.Context, c *call) (*runtime.Result, error
 	}
 	c.outcome, err = g.cfg.Dispatch.Dispatch(ctx, &runtime.Call{
 		ID: c.id, Tenant: opening.Tenant, Server: opening.Server, Revision: opening.Revision, OpenHash: hash,
-		Op: c.op, Name: c.name, Input: c.input, Access: c.runsWith(),
+		Op: c.op, Name: c.name, Rule: c.rule, Input: c.input, Access: c.runsWith(),
 		Caller:         runtime.Caller{User: c.caller.ID, Email: c.caller.Email, Name: c.caller.Name, Roles: c.caller.Roles, Client: c.ex.principal.Client},
 		IdempotencyKey: c.key, Traceparent: c.trace, Deadline: deadline, Grant: grant,
 	}, DispatchOptions{Pool: h.Server.Pool, Repeatable: c.repeat, Progress: c.progress})
 	if err != nil {
 		return nil, explain(ctx, c, err)
 	}
-	return c.outcome.Result, nil
+	return g.guarded(ctx, c, c.outcome.Result)
 }
 
 // grant signs what the worker gets the call's credential for. A server without
@@ -51,7 +51,7 @@ func (g *Gateway) grant(c *call, openHash string, deadline time.Time) (secret.Te
 	}
 	return g.cfg.Signer.Sign(vault.Grant{
 		Tenant: c.ex.tenant.ID, Server: s.ID, Revision: c.revision.ID, Tool: c.name,
-		Access: c.runsWith(), User: c.ex.principal.User, CallID: c.id, OpenHash: openHash, Deadline: deadline,
+		Access: c.runsWith(), User: c.ex.principal.User, CallID: c.id, OpenHash: openHash, Rule: c.rule, Deadline: deadline,
 	})
 }
 

@@ -138,7 +138,7 @@ func (s *servers) openHash(h registry.Hosted, rev registry.Revision) string {
 
 // OpeningOf is what a worker needs to open a revision of a server.
 func OpeningOf(s registry.Server, r registry.Revision) runtime.Opening {
-	return runtime.Opening{Tenant: s.Tenant, Server: s.ID, Revision: r.ID, Kind: r.Kind, PerUser: s.PerUser, Spec: r.Spec, Connection: s.Connection}
+	return runtime.Opening{Tenant: s.Tenant, Server: s.ID, Revision: r.ID, Kind: r.Kind, PerUser: s.PerUser, Spec: r.Spec, Connection: s.Connection, Guard: runtime.GuardsOf(r.Definition)}
 }
 
 // build makes the SDK's server for a revision. Its schemas were checked when

@@ -81,6 +81,9 @@ func (c *credential) sameAsSigned() error {
 	if err != nil {
 		return nil
 	}
+	if c.call.Op == ReadResource && g.Rule != c.call.Rule {
+		return errors.New("the call's guard is not the one in its grant")
+	}
 	if g.CallID != c.call.ID || g.Tool != c.call.Name || g.Revision != c.call.Revision || g.OpenHash != c.call.OpenHash {
 		return errors.New("the call is not the one in its grant")
 	}

@@ -7,11 +7,13 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"latchkey/internal/fault"
+	"latchkey/internal/guard"
 )
 
-// inspect is the last look at a result on the worker. After it structured
-// content is JSON, whatever the kind made it of.
-func (w *Worker) inspect(res *Result) (*Result, error) {
+// inspect is the last look at a result on the worker: nothing of what the guard
+// keeps back leaves it. After it structured content is JSON, whatever the kind
+// made it of.
+func (w *Worker) inspect(res *Result, policy *guard.Policy) (*Result, error) {
 	n, err := measure(res)
 	if err != nil {
 		return nil, err
@@ -19,7 +21,37 @@ func (w *Worker) inspect(res *Result) (*Result, error) {
 	if n > w.MaxResult {
 		return nil, TooLarge(n, w.MaxResult)
 	}
+	if res.Tool != nil {
+		res.Guard = policy.Tool(res.Tool)
+	} else {
+		res.Guard = policy.Resource(res.Resource)
+	}
 	return res, nil
+}
+
+// policy is the guard of a call. What is not in the definition that the edge
+// signed has none, and does not run.
+func (e *opened) policy(c *Call) (*guard.Policy, error) {
+	if p, known := e.policies[c.rule()]; known {
+		return p, nil
+	}
+	if c.Op == ReadResource {
+		return nil, fault.New(fault.NotFound, "This server has no resource %q.", c.Name)
+	}
+	return nil, fault.New(fault.NotFound, "This server has no tool %q.", c.Name)
+}
+
+// policies are made once for an open server.
+func policies(o Opening) (map[string]*guard.Policy, error) {
+	all := make(map[string]*guard.Policy, len(o.Guard))
+	for rule, g := range o.Guard {
+		p, err := guard.Compile(g, string(o.Tenant)+"/"+string(o.Server))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", rule, err)
+		}
+		all[rule] = p
+	}
+	return all, nil
 }
 
 // measure counts the bytes of what the caller will read. Text counts as it is,

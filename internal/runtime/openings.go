@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"latchkey/internal/fault"
+	"latchkey/internal/guard"
 	"latchkey/internal/registry"
 	"latchkey/internal/tenants"
 )
@@ -67,8 +68,9 @@ type openKey struct {
 // opened is one open server, or one that is being opened.
 type opened struct {
 	key      openKey
-	ready    chan struct{} // closed once the three below are set
+	ready    chan struct{} // closed once the four below are set
 	opening  Opening
+	policies map[string]*guard.Policy // by rule
 	instance Instance
 	err      error
 
@@ -162,7 +164,10 @@ func (o *openings) release(e *opened) {
 func (o *openings) open(e *opened) {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
-	e.opening, e.instance, e.err = o.fetchAndOpen(ctx, e.key)
+	e.opening, e.instance, e.err = o.fetchAndOpen(ctx, e.key, func(opening Opening) (err error) {
+		e.policies, err = policies(opening)
+		return err
+	})
 	if e.err != nil {
 		o.mu.Lock()
 		o.drop(e) // the next call tries again
@@ -171,7 +176,8 @@ func (o *openings) open(e *opened) {
 	close(e.ready)
 }
 
-func (o *openings) fetchAndOpen(ctx context.Context, key openKey) (opening Opening, in Instance, err error) {
+// fetchAndOpen opens only what prepare says yes to.
+func (o *openings) fetchAndOpen(ctx context.Context, key openKey, prepare func(Opening) error) (opening Opening, in Instance, err error) {
 	defer fault.Wrap(&err, "open server %s revision %s of %s", key.server, key.revision, key.tenant)
 	opening, err = o.source.Opening(ctx, key.tenant, key.server, key.revision)
 	if err != nil {
@@ -179,6 +185,9 @@ func (o *openings) fetchAndOpen(ctx context.Context, key openKey) (opening Openi
 	}
 	if opening.Tenant != key.tenant || opening.Server != key.server || opening.Revision != key.revision || opening.Hash() != key.hash {
 		return opening, nil, errors.New("the opening is not the one the edge signed")
+	}
+	if err := prepare(opening); err != nil {
+		return opening, nil, err
 	}
 	kind, ok := o.kinds[opening.Kind]
 	if !ok {

@@ -133,6 +133,9 @@ func wellFormed(c *Call) error {
 	if c.Name == "" || len(c.Name) > maxName {
 		return malformed("/name", "must be 1 to 4096 bytes")
 	}
+	if len(c.Rule) > maxID {
+		return malformed("/rule", "must be at most 128 bytes")
+	}
 	if c.Op != CallTool && c.Op != ReadResource {
 		return malformed("/op", "is not known to this worker")
 	}

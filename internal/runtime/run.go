@@ -92,6 +92,10 @@ func (r *Received) run(ctx context.Context, progress func(done, total float64, m
 		return nil, err
 	}
 	defer w.openings.release(open)
+	policy, err := open.policy(r.Call)
+	if err != nil {
+		return nil, err
+	}
 
 	cred := w.credentialFor(r, open.opening)
 	defer cred.release()
@@ -101,7 +105,7 @@ func (r *Received) run(ctx context.Context, progress func(done, total float64, m
 		return nil, err
 	}
 	res.Worker, res.LeaseID = w.Name, cred.leaseID()
-	return w.inspect(res)
+	return w.inspect(res, policy)
 }
 
 // log keeps what the caller is not told. Refusals that hold no cause, such as

@@ -16,6 +16,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"gopkg.in/yaml.v3"
 
+	"latchkey/internal/guard"
 	"latchkey/internal/registry"
 	"latchkey/internal/secret"
 	"latchkey/internal/tenants"
@@ -38,12 +39,15 @@ type Call struct {
 	Revision registry.RevisionID `json:"revision"`
 	// OpenHash is the hash of the Opening the worker must use: the edge signed it
 	// into the grant, so a spec that was changed on its way is refused.
-	OpenHash string          `json:"open_hash"`
-	Op       Op              `json:"op"`
-	Name     string          `json:"name"` // tool name, or resource URI
-	Input    json.RawMessage `json:"input,omitempty"`
-	Access   registry.Access `json:"access"`
-	Caller   Caller          `json:"caller"`
+	OpenHash string `json:"open_hash"`
+	Op       Op     `json:"op"`
+	Name     string `json:"name"` // tool name, or resource URI
+	// Rule is the output guard of a resource, as ResourceRule makes it: its URI
+	// does not say. A tool's is that of its name, whatever stands here.
+	Rule   string          `json:"rule,omitempty"`
+	Input  json.RawMessage `json:"input,omitempty"`
+	Access registry.Access `json:"access"`
+	Caller Caller          `json:"caller"`
 	// IdempotencyKey reaches the upstream for tools with effects.
 	IdempotencyKey string      `json:"idempotency_key,omitempty"`
 	Traceparent    string      `json:"traceparent,omitempty"`
@@ -71,6 +75,8 @@ type Result struct {
 	// Worker and LeaseID go into the audit record, never to the caller.
 	Worker  string `json:"worker"`
 	LeaseID string `json:"lease_id,omitempty"`
+	// Guard is what the output guard did; nil: nothing.
+	Guard *guard.Report `json:"guard,omitempty"`
 }
 
 // Opening is all that a worker needs to open a server, without any secret.
@@ -82,6 +88,33 @@ type Opening struct {
 	PerUser    bool                `json:"per_user,omitempty"`
 	Spec       json.RawMessage     `json:"spec"`
 	Connection json.RawMessage     `json:"connection,omitempty"`
+	// Guard has the output guard of every tool and resource, by its rule. What
+	// has none here is not run. It is part of the hash that the edge signs.
+	Guard map[string]registry.OutputGuard `json:"guard,omitempty"`
+}
+
+// ToolRule and ResourceRule name an output guard in an Opening.
+func ToolRule(name string) string     { return "tool:" + name }
+func ResourceRule(name string) string { return "resource:" + name }
+
+// GuardsOf are the output guards of what a server offers.
+func GuardsOf(d registry.Definition) map[string]registry.OutputGuard {
+	all := map[string]registry.OutputGuard{}
+	for _, t := range d.Tools {
+		all[ToolRule(t.Name)] = t.Guard
+	}
+	for _, r := range d.Resources {
+		all[ResourceRule(r.Name)] = r.Guard
+	}
+	return all
+}
+
+// rule is that of the call.
+func (c *Call) rule() string {
+	if c.Op == CallTool {
+		return ToolRule(c.Name)
+	}
+	return c.Rule
 }
 
 // Kind is a kind of server. A new kind is one package that exports one, a line

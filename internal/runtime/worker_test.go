@@ -26,7 +26,8 @@ import (
 
 var opening = Opening{
 	Tenant: tenants.NewID(), Server: tenants.NewServerID(), Revision: "rv1", Kind: "fake",
-	Spec: json.RawMessage(`{"b":1,"a":2}`),
+	Spec:  json.RawMessage(`{"b":1,"a":2}`),
+	Guard: map[string]registry.OutputGuard{ToolRule("tool"): {}, ToolRule("hold"): {}, ToolRule("drop_everything"): {}, ResourceRule("doc"): {}},
 }
 
 // fake is a kind whose tool is the function, and which counts what is open.
@@ -327,7 +328,7 @@ func TestOversizedResultRefused(t *testing.T) {
 func TestResourceIsRead(t *testing.T) {
 	w := newTestWorker(t, &fake{}, nil)
 	c := testCall()
-	c.Op = ReadResource
+	c.Op, c.Rule = ReadResource, ResourceRule("doc")
 	if res, err := run(w, c); err != nil || res.Resource == nil {
 		t.Errorf("%+v, %v", res, err)
 	}

@@ -39,6 +39,7 @@ type Grant struct {
 	User     tenants.UserID
 	CallID   string
 	OpenHash string // of the Opening that the worker must use, hex
+	Rule     string // the output guard of a resource; a tool's is that of its name
 	Deadline time.Time
 }
 
@@ -53,6 +54,7 @@ type claims struct {
 	Revision string `json:"revision"`
 	Tool     string `json:"tool"`
 	OpenHash string `json:"open_hash"`
+	Rule     string `json:"rule,omitempty"`
 	CallID   string `json:"jti"`
 	IssuedAt int64  `json:"iat"`
 	Expires  int64  `json:"exp"`
@@ -166,6 +168,13 @@ func (s *Signer) Sign(g Grant) (secret.Text, error) {
 	p = field(p, "open_hash", g.OpenHash)
 	p = field(p, "jti", g.CallID)
 	p = append(append(p, `","tool":`...), tool...)
+	if g.Rule != "" {
+		rule, err := json.Marshal(g.Rule)
+		if err != nil {
+			return "", err
+		}
+		p = append(append(p, `,"rule":`...), rule...)
+	}
 	p = strconv.AppendInt(append(p, `,"iat":`...), now.Add(-clockDrift).Unix(), 10)
 	p = strconv.AppendInt(append(p, `,"exp":`...), expires, 10)
 	p = append(p, '}')
@@ -270,7 +279,7 @@ func (v *Verifier) Verify(grant secret.Text) (Grant, error) {
 	}
 	g := Grant{
 		Tenant: tenants.ID(c.Tenant), Server: tenants.ServerID(c.Server), Revision: registry.RevisionID(c.Revision),
-		Tool: c.Tool, Access: registry.Access(c.Access), CallID: c.CallID, OpenHash: c.OpenHash,
+		Tool: c.Tool, Access: registry.Access(c.Access), CallID: c.CallID, OpenHash: c.OpenHash, Rule: c.Rule,
 		Deadline: time.Unix(c.Expires, 0),
 	}
 	if len(c.Subject) > len(c.Tenant)+1 && c.Subject[:len(c.Tenant)+1] == c.Tenant+":" {

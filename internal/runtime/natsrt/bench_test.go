@@ -25,7 +25,7 @@ import (
 
 var echoOpening = runtime.Opening{
 	Tenant: tenants.NewID(), Server: tenants.NewServerID(), Revision: "rv1", Kind: "echo",
-	Spec: json.RawMessage(`{"tools":[{"name":"echo","scope":"tool:echo"},{"name":"big","scope":"tool:big"}]}`),
+	Spec: json.RawMessage(`{"tools":[{"name":"echo","scope":"tool:echo"},{"name":"big","scope":"tool:big"}]}`), Guard: guards("echo", "big"),
 }
 
 func benchWorkerProcess(url secret.Text, name string) {

@@ -29,7 +29,7 @@ var errFrame = errors.New("malformed frame")
 //	the texts of encodeRequest, deadline in unix µs(varint), number of roles(uvarint) roles
 //	input as JSON, to the end
 const (
-	wireVersion    = 2
+	wireVersion    = 3
 	requestHeader  = 10
 	flagRepeatable = 1 // read-only or idempotent
 	maxRoles       = 1000
@@ -38,7 +38,7 @@ const (
 func encodeRequest(c *runtime.Call, repeatable bool) ([]byte, error) {
 	texts := [...]string{
 		c.ID, string(c.Tenant), string(c.Server), string(c.Revision), c.OpenHash, string(c.Op), c.Name, string(c.Access),
-		string(c.Caller.User), c.Caller.Email, c.Caller.Name, c.Caller.Client, c.IdempotencyKey, c.Traceparent, c.Grant.Reveal(),
+		string(c.Caller.User), c.Caller.Email, c.Caller.Name, c.Caller.Client, c.IdempotencyKey, c.Traceparent, c.Grant.Reveal(), c.Rule,
 	}
 	if len(c.Caller.Roles) > maxRoles {
 		return nil, fault.New(fault.InvalidRequest, "The caller has more than %d roles.", maxRoles)
@@ -96,7 +96,7 @@ func decodeRequest(b []byte) (request, error) {
 		ID: p.text(), Tenant: tenants.ID(p.text()), Server: registry.ServerID(p.text()), Revision: registry.RevisionID(p.text()),
 		OpenHash: p.text(), Op: runtime.Op(p.text()), Name: p.text(), Access: registry.Access(p.text()),
 		Caller:         runtime.Caller{User: tenants.UserID(p.text()), Email: p.text(), Name: p.text(), Client: p.text()},
-		IdempotencyKey: p.text(), Traceparent: p.text(), Grant: secret.Text(p.text()), Deadline: time.UnixMicro(p.varint()),
+		IdempotencyKey: p.text(), Traceparent: p.text(), Grant: secret.Text(p.text()), Rule: p.text(), Deadline: time.UnixMicro(p.varint()),
 	}
 	n := p.uvarint()
 	if p.bad || n > maxRoles {

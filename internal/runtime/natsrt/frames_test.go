@@ -85,7 +85,7 @@ func TestRequestComesThrough(t *testing.T) {
 	c := runtime.Call{
 		ID: "c1", Tenant: "tn", Server: "sv", Revision: "rv", OpenHash: "h", Op: runtime.CallTool, Name: "näme", Access: registry.ReadAccess,
 		Caller:         runtime.Caller{User: "us", Email: "a@b", Name: "A B", Client: "cl", Roles: []string{"r1", "", "r3"}},
-		IdempotencyKey: "k", Traceparent: "t", Grant: "g", Input: []byte(`{"a":1}`), Deadline: at,
+		IdempotencyKey: "k", Traceparent: "t", Grant: "g", Rule: "resource:r", Input: []byte(`{"a":1}`), Deadline: at,
 	}
 	raw, err := encodeRequest(&c, true)
 	if err != nil {

@@ -59,7 +59,15 @@ func newWorker(name string, slots int, kind runtime.Kind, o runtime.Openings, lo
 	return runtime.NewWorker(runtime.WorkerConfig{Name: name, Version: "test", Slots: slots, Kinds: []runtime.Kind{kind}, Openings: o, Log: log})
 }
 
-var opening = runtime.Opening{Tenant: tenants.NewID(), Server: tenants.NewServerID(), Revision: "rv1", Kind: "probe", Spec: json.RawMessage(`{}`)}
+var opening = runtime.Opening{Tenant: tenants.NewID(), Server: tenants.NewServerID(), Revision: "rv1", Kind: "probe", Spec: json.RawMessage(`{}`), Guard: guards("big", "echo", "fault", "hang", "leak", "panic", "progress")}
+
+func guards(tools ...string) map[string]registry.OutputGuard {
+	all := map[string]registry.OutputGuard{}
+	for _, t := range tools {
+		all[runtime.ToolRule(t)] = registry.OutputGuard{}
+	}
+	return all
+}
 
 // probeKind is a kind whose tools do what a test needs. It says what happens.
 func probeKind(say func(string)) runtime.Kind {

@@ -16,13 +16,15 @@ import (
 // SDK, it took three times as long for a small call and thirty times for a
 // megabyte. A length (a uvarint) stands before each part.
 //
-//	flags(1) rows(uvarint, one more than the number) lease meta structured
-//	then for a tool: contents, each with a kind(1) before its length
+//	flags(1) rows(uvarint, one more than the number) lease
+//	then, where flags say so: what the guard did, as JSON
+//	then for a tool: meta structured, and contents, each with a kind(1) before its length
 //	or for a resource: the JSON of the result
 const (
 	resultIsResource = 1 << iota
 	resultIsError
 	resultHasStructured
+	resultHasGuard
 )
 
 const (
@@ -30,7 +32,10 @@ const (
 	contentJSON byte = 'j'
 )
 
-const maxContents = 10_000
+const (
+	maxContents = 10_000
+	maxReport   = 64 << 10
+)
 
 func marshalResult(r *runtime.Result) ([]byte, error) {
 	if r.Resource != nil {
@@ -38,8 +43,8 @@ func marshalResult(r *runtime.Result) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("encode resource: %w", err)
 		}
-		b := resultHead(resultIsResource, r, 64+len(raw))
-		return append(b, raw...), nil
+		b, err := resultHead(resultIsResource, r, 64+len(raw))
+		return append(b, raw...), err
 	}
 	var flags byte
 	if r.Tool.IsError {
@@ -64,7 +69,10 @@ func marshalResult(r *runtime.Result) ([]byte, error) {
 			size += len(t.Text) + 8
 		}
 	}
-	b := resultHead(flags, r, size)
+	b, err := resultHead(flags, r, size)
+	if err != nil {
+		return nil, err
+	}
 	b = appendPart(b, meta)
 	b = appendPart(b, structured)
 	for _, c := range r.Tool.Content {
@@ -81,10 +89,21 @@ func marshalResult(r *runtime.Result) ([]byte, error) {
 	return b, nil
 }
 
-func resultHead(flags byte, r *runtime.Result, size int) []byte {
-	b := append(make([]byte, 0, size), flags)
+func resultHead(flags byte, r *runtime.Result, size int) ([]byte, error) {
+	var report []byte
+	if r.Guard != nil {
+		flags |= resultHasGuard
+		var err error
+		if report, err = json.Marshal(r.Guard); err != nil {
+			return nil, fmt.Errorf("encode report: %w", err)
+		}
+	}
+	b := append(make([]byte, 0, size+len(report)), flags)
 	b = binary.AppendUvarint(b, uint64(max(r.Rows, -1)+1))
-	return appendPart(b, r.LeaseID)
+	if b = appendPart(b, r.LeaseID); r.Guard != nil {
+		b = appendPart(b, report)
+	}
+	return b, nil
 }
 
 func appendPart[T string | []byte](b []byte, part T) []byte {
@@ -108,6 +127,11 @@ func unmarshalResult(b []byte) (*runtime.Result, error) {
 	p := &parts{rest: b}
 	flags := p.byte()
 	res := &runtime.Result{Rows: int(min(p.uvarint(), 1<<40)) - 1, LeaseID: string(p.next(maxInstance * 4))}
+	if flags&resultHasGuard != 0 {
+		if err := json.Unmarshal(p.next(maxReport), &res.Guard); err != nil || p.bad {
+			return nil, errFrame
+		}
+	}
 	if flags&resultIsResource != 0 {
 		if p.bad {
 			return nil, errFrame

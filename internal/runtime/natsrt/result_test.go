@@ -7,6 +7,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"latchkey/internal/guard"
 	"latchkey/internal/runtime"
 )
 
@@ -21,7 +22,9 @@ var results = map[string]*runtime.Result{
 		&mcp.EmbeddedResource{Resource: &mcp.ResourceContents{URI: "a://b", Text: "t"}},
 		&mcp.TextContent{Text: ""},
 	}}},
-	"resource": {Rows: 1, Resource: &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: "a://b", MIMEType: "text/plain", Text: "t"}}}},
+	"guarded":          {Guard: &guard.Report{Withheld: map[string]int{"jwt": 1}, Flags: []guard.Flag{{Pattern: "fake-turn", At: "/content/0"}}}, Tool: &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "x"}}}},
+	"guarded resource": {Guard: &guard.Report{Masked: map[string]int{"email": 2}}, Resource: &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: "a://b", Text: "t"}}}},
+	"resource":         {Rows: 1, Resource: &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: "a://b", MIMEType: "text/plain", Text: "t"}}}},
 }
 
 func TestResultComesThrough(t *testing.T) {

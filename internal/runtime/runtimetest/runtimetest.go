@@ -100,6 +100,12 @@ func (h *Harness) fill() {
 		h.Opening.Revision = registry.RevisionID(tenants.RandomID("rv"))
 	}
 	h.Opening.Kind = h.Kind.Name
+	if h.Opening.Guard == nil {
+		h.Opening.Guard = map[string]registry.OutputGuard{}
+	}
+	for _, t := range []Tool{h.Normal, h.Failing, h.Slow, h.Big} {
+		h.Opening.Guard[runtime.ToolRule(t.Name)] = registry.OutputGuard{}
+	}
 }
 
 func (h Harness) withoutVault() Harness {

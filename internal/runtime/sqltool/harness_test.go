@@ -166,12 +166,12 @@ func parseYAML(t testing.TB, text string) *yaml.Node {
 // opening opens the shop's server with a spec.
 func (s *shop) opening(t testing.TB, spec string) runtime.Opening {
 	t.Helper()
-	normalized, _, problems := Kind.Check(parseYAML(t, spec))
+	normalized, def, problems := Kind.Check(parseYAML(t, spec))
 	if len(problems) > 0 {
 		t.Fatalf("spec: %v", &registry.Problems{List: problems})
 	}
 	return runtime.Opening{Tenant: s.tenant, Server: s.server, Revision: registry.RevisionID(tenants.RandomID("rv")), Kind: "sql",
-		PerUser: strings.Contains(string(s.connection), `"per_user":true`), Spec: normalized, Connection: s.connection}
+		PerUser: strings.Contains(string(s.connection), `"per_user":true`), Spec: normalized, Connection: s.connection, Guard: runtime.GuardsOf(def)}
 }
 
 // desk is a worker with one server of a shop, and somebody who calls it.
@@ -211,6 +211,13 @@ func (d *desk) newCall(op runtime.Op, name, input string) *runtime.Call {
 	if t, ok := d.def.Tool(name); ok {
 		c.Access = t.Risk.Access()
 	}
+	if op == runtime.ReadResource {
+		for _, r := range d.def.Resources {
+			if scheme, _, _ := strings.Cut(r.URI+r.URITemplate, "{"); strings.HasPrefix(name, scheme) || c.Rule == "" {
+				c.Rule = runtime.ResourceRule(r.Name)
+			}
+		}
+	}
 	return c
 }
 
@@ -221,7 +228,7 @@ func grantFor(t testing.TB, c *runtime.Call) secret.Text {
 		t.Fatal(err)
 	}
 	g, err := signer.Sign(vault.Grant{Tenant: c.Tenant, Server: c.Server, Revision: c.Revision, Tool: c.Name, Access: c.Access,
-		User: c.Caller.User, CallID: c.ID, OpenHash: c.OpenHash, Deadline: c.Deadline})
+		User: c.Caller.User, CallID: c.ID, OpenHash: c.OpenHash, Rule: c.Rule, Deadline: c.Deadline})
 	if err != nil {
 		t.Fatal(err)
 	}
