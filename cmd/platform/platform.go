@@ -137,10 +137,11 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 	pl.closers = append(pl.closers, func() { pl.edge.Close() })
 
 	tokens := authn.NewVerifier(pl.oauth, pl.cached, nil)
+	envelope := idempotency.NewEnvelope(sealer, nil) // one for all that is kept: keys are shared
 	gateway := mcpgateway.New(mcpgateway.Config{
 		Sites: p.sites, Verifier: tokens, Registry: pl.cached, People: pl.cached, Versions: pl.cached,
 		Challenged: pl.oauth.NoteChallenge, Signer: signer, Dispatch: dispatcher{pl.edge}, Audit: pl.audit,
-		Once:     mcpgateway.Once{Store: p.db, Sealer: idempotency.NewEnvelope(sealer, nil)},
+		Once: mcpgateway.Once{Store: p.db, Sealer: envelope}, Results: p.db, Sealer: envelope,
 		Switches: pl.cached, Events: pl.events, AllowedOrigins: p.cfg.AllowedOrigins, Observe: observeCall(log), Log: log,
 	})
 	pl.toggles.stop = gateway.StopSwitchedOff
@@ -283,6 +284,9 @@ func (pl *platform) housekeeping(ctx context.Context) {
 		}
 		if _, err := pl.db.CollectEvents(ctx, time.Now().Add(-events.Life)); err != nil && ctx.Err() == nil {
 			pl.log.Error("collect events", "error", err)
+		}
+		if _, err := pl.db.CollectResults(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			pl.log.Error("collect large results", "error", err)
 		}
 		if n, err := pl.oauth.CollectClients(ctx); err != nil && ctx.Err() == nil {
 			pl.log.Error("collect clients", "error", err)

@@ -136,7 +136,7 @@ func (w *worker) exit(t *testing.T) int {
 
 var opening = runtime.Opening{
 	Tenant: tenants.NewID(), Server: tenants.NewServerID(), Revision: "rv1", Kind: "echo",
-	Spec: json.RawMessage(`{"tools":[{"name":"echo","scope":"tool:echo"},{"name":"wait","scope":"tool:wait"}]}`),
+	Spec:  json.RawMessage(`{"tools":[{"name":"echo","scope":"tool:echo"},{"name":"wait","scope":"tool:wait"}]}`),
 	Guard: map[string]registry.OutputGuard{runtime.ToolRule("echo"): {}, runtime.ToolRule("wait"): {}},
 }
 

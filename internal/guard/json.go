@@ -20,8 +20,8 @@ type walk struct {
 	depth int // of JSON within texts of JSON
 }
 
-// context is what holds at a place because of what is above it.
-type context struct {
+// place is what holds at a place because of what is above it.
+type place struct {
 	fields    *tree // of the allow-list, below a row; nil: all
 	renames   *tree
 	untrusted bool
@@ -64,7 +64,7 @@ func rewriteJSON(in string, edits []span) string {
 // top finds the rows: entries of a list, of the member rows, or of other lists
 // of objects; the member row; or the document itself.
 func (w *walk) top(i int) {
-	c := context{untrusted: w.policy.everyText}
+	c := place{untrusted: w.policy.everyText}
 	row := c
 	row.fields, row.renames = w.policy.fields, w.policy.renames
 	if row.fields == nil && row.renames == nil || i >= len(w.in) || w.failed {
@@ -80,7 +80,7 @@ func (w *walk) top(i int) {
 			w.value(i, row)
 			return
 		}
-		w.object(i, c, func(name string) *context {
+		w.object(i, c, func(name string) *place {
 			if slices.Contains(envelope, name) {
 				return &row
 			}
@@ -132,7 +132,7 @@ func (w *walk) members(i int, f func(name string, start, value, end int)) int {
 }
 
 // value guards the value at i and gives where it ends.
-func (w *walk) value(i int, c context) int {
+func (w *walk) value(i int, c place) int {
 	if i >= len(w.in) {
 		return i
 	}
@@ -161,7 +161,7 @@ func (w *walk) deep(i int) (int, bool) {
 	return end, true
 }
 
-func (w *walk) list(i int, c context) int {
+func (w *walk) list(i int, c place) int {
 	if end, deep := w.deep(i); deep {
 		return end
 	}
@@ -179,7 +179,7 @@ func (w *walk) list(i int, c context) int {
 
 // object guards an object. rows, in the outermost one, says which members hold
 // rows.
-func (w *walk) object(i int, c context, rows func(name string) *context) int {
+func (w *walk) object(i int, c place, rows func(name string) *place) int {
 	if end, deep := w.deep(i); deep {
 		return end
 	}
@@ -233,7 +233,7 @@ func (w *walk) object(i int, c context, rows func(name string) *context) int {
 }
 
 // member decides about one member of a row, or of something below it.
-func (w *walk) member(start, nameEnd, value int, name string, below *context) (stays bool) {
+func (w *walk) member(start, nameEnd, value int, name string, below *place) (stays bool) {
 	if below.fields != nil {
 		t := below.fields.below[name]
 		if t == nil {
@@ -269,7 +269,7 @@ func (w *walk) name(start, end int, name, renamed string) {
 	w.edits = append(w.edits, span{start, end, quote(out)})
 }
 
-func (w *walk) string(i int, c context) int {
+func (w *walk) string(i int, c place) int {
 	end := skipString(w.in, i)
 	s := decode(w.in[i:end])
 	out := s
@@ -291,14 +291,14 @@ func (w *walk) string(i int, c context) int {
 }
 
 // nested is a document in a text of another. It is no row; that of the other is.
-func (w *walk) nested(s string, c context) string {
+func (w *walk) nested(s string, c place) string {
 	n := &walk{application: w.application, in: s, depth: w.depth + 1}
-	n.value(skipSpace(s, 0), context{name: c.name})
+	n.value(skipSpace(s, 0), place{name: c.name})
 	return rewriteJSON(s, n.edits)
 }
 
 // scalar guards a number: that of a card is one too. It becomes a text then.
-func (w *walk) scalar(i int, c context) int {
+func (w *walk) scalar(i int, c place) int {
 	end := skipValue(w.in, i)
 	if p := w.policy; p.digits && end-i >= 7 && end-i <= 19 && w.in[i]-'0' < 10 {
 		if s := w.in[i:end]; run(s, 0, digitChars) == len(s) {

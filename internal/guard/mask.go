@@ -176,7 +176,7 @@ func emails(s string, f func(from, to int)) {
 }
 
 var (
-	localChars  = chars("a-zA-Z0-9.!#$&'*+/=?^_{|}~%-")
+	localChars  = chars("a-zA-Z0-9.!#$&'*+=?^_{|}~%-")
 	domainChars = chars("a-zA-Z0-9.-")
 )
 

@@ -85,7 +85,7 @@ func buildSecretRules() (all []secretRule) {
 	add(secretRule{"private-key", "-----begin", (*scan).privateKey})
 	add(token("private-key", "AGE-SECRET-KEY-1", upperNum, 40, false), token("private-key", "PuTTY-User-Key-File-", chars(" -~\n\r"), 40, false))
 	tokens("aws-access-key", upperNum, 16, false, "AKIA", "ASIA", "ABIA", "ACCA")
-	tokens("gcp-api-key", urlsafe, 35, false, "AIza")
+	tokens("gcp-api-key", urlsafe, 32, false, "AIza")
 	tokens("gcp-access-token", dotted, 20, true, "ya29.")
 	tokens("gcp-client-secret", urlsafe, 24, true, "GOCSPX-")
 	add(secretRule{"azure-storage-key", "accountkey=", (*scan).azureKey}, secretRule{"azure-client-secret", "8q~", (*scan).azureSecret}, secretRule{"azure-client-secret", "7q~", (*scan).azureSecret})

@@ -19,6 +19,7 @@ import (
 	"latchkey/internal/audit"
 	"latchkey/internal/authn"
 	"latchkey/internal/events"
+	"latchkey/internal/guard"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 	"latchkey/internal/secret"
@@ -54,6 +55,13 @@ type Config struct {
 	Switches Switches
 	// Events takes what somebody should look at; nil: nobody.
 	Events events.Raiser
+	// Results keeps what is too large to give at once, sealed by Sealer. Without
+	// both it is only cut.
+	Results guard.Results
+	Sealer  interface {
+		Seal(ctx context.Context, t tenants.ID, place string, plaintext []byte) ([]byte, error)
+		Open(ctx context.Context, t tenants.ID, place string, sealed []byte) ([]byte, error)
+	}
 	// AllowedOrigins are browser origins that may call besides the tenant's own
 	// and loopback ones; "*" allows all.
 	AllowedOrigins []string
@@ -103,6 +111,11 @@ type Gateway struct {
 	// is decided for each. A legacy session lives in the stateful handler.
 	stateless, streaming, stateful http.Handler
 }
+
+// unheard takes events for nobody.
+type unheard struct{}
+
+func (unheard) Raise(context.Context, events.Event) {}
 
 // Sessions of legacy clients end after this long without a request.
 const sessionIdle = 30 * time.Minute

@@ -300,7 +300,7 @@ func (g *Gateway) known(ctx context.Context, c *call, id identity, was idempoten
 		return l
 	}
 	if was.Sealed == nil {
-		l.result = &runtime.Result{Tool: notKept(c, was)}
+		l.result = &runtime.Result{Tool: answerGone(c, was)}
 		return l
 	}
 	k, err := g.unseal(ctx, id, was)
@@ -395,9 +395,9 @@ func (g *Gateway) waited(ctx context.Context, c *call, first string) error {
 	return fault.New(fault.DeadlineExceeded, "The first call of this kind (%s) is still running, and this one has waited for it as long as it may. Nothing was done twice. Call again with the same arguments and key to get its outcome.", first).After(2 * time.Second)
 }
 
-// notKept is the answer to a repeat of what is done but whose answer is gone. A
+// answerGone is the answer to a repeat of what is done but whose answer is gone. A
 // tool with an output schema has no other form for it than a failure.
-func notKept(c *call, was idempotency.Call) *mcp.CallToolResult {
+func answerGone(c *call, was idempotency.Call) *mcp.CallToolResult {
 	text := fmt.Sprintf("The call was done at %s. Its answer is not kept: it was too large, or could not be sealed.", was.BeganAt.UTC().Format(time.RFC3339))
 	out := &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}}
 	if c.tool != nil && len(c.tool.OutputSchema) > 0 {

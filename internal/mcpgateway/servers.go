@@ -16,6 +16,7 @@ import (
 
 	"latchkey/internal/audit"
 	"latchkey/internal/fault"
+	"latchkey/internal/guard"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 	"latchkey/internal/switches"
@@ -175,6 +176,9 @@ func (g *Gateway) build(h registry.Hosted, into *builtServer) {
 		}
 	}
 	slices.SortFunc(into.listed, func(a, b *mcp.Tool) int { return strings.Compare(a.Name, b.Name) })
+	if len(def.Tools) > 0 {
+		g.addKept(srv, h.Revision)
+	}
 	for i := range def.Resources {
 		g.addResource(srv, h.Revision, &def.Resources[i])
 	}
@@ -210,7 +214,7 @@ func (g *Gateway) addTool(srv *mcp.Server, rev registry.Revision, t *registry.To
 		},
 	}
 	if len(t.OutputSchema) > 0 {
-		tool.OutputSchema = json.RawMessage(`{"type":"object","anyOf":[` + string(t.OutputSchema) + `,` + errorSchema + `]}`)
+		tool.OutputSchema = json.RawMessage(`{"type":"object","anyOf":[` + string(guard.Schema(t.OutputSchema, t.Guard)) + `,` + errorSchema + `,` + keptSchema + `]}`)
 	}
 	if n := noticeOf(t); n != nil {
 		tool.Meta = mcp.Meta{metaDeprecated: n}
@@ -381,7 +385,10 @@ func (g *Gateway) filterLists(def *registry.Definition) mcp.Middleware {
 			case *mcp.ListResourcesResult:
 				res.Resources = slices.DeleteFunc(res.Resources, func(r *mcp.Resource) bool { return hidden(scopeOf["resource "+r.URI]) })
 			case *mcp.ListResourceTemplatesResult:
-				res.ResourceTemplates = slices.DeleteFunc(res.ResourceTemplates, func(r *mcp.ResourceTemplate) bool { return hidden(scopeOf["resource "+r.URITemplate]) })
+				res.ResourceTemplates = slices.DeleteFunc(res.ResourceTemplates, func(r *mcp.ResourceTemplate) bool {
+					// What is read through the platform's own has the scope of its tool.
+					return r.URITemplate != guard.KeptTemplate && hidden(scopeOf["resource "+r.URITemplate])
+				})
 			case *mcp.ListPromptsResult:
 				res.Prompts = slices.DeleteFunc(res.Prompts, func(p *mcp.Prompt) bool { return hidden(scopeOf["prompt "+p.Name]) })
 			}

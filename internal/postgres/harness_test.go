@@ -15,6 +15,7 @@ import (
 	"latchkey/internal/callers"
 	"latchkey/internal/events"
 	"latchkey/internal/fault"
+	"latchkey/internal/guard"
 	"latchkey/internal/idempotency"
 	"latchkey/internal/oauth"
 	"latchkey/internal/postgres"
@@ -96,6 +97,7 @@ type place struct {
 	console        callers.Session
 	off            switches.Switch
 	event          string
+	kept           guard.Kept
 }
 
 var began = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
@@ -172,6 +174,8 @@ func settle(t testing.TB, db *postgres.DB, slug string) *place {
 	es, err := db.Events(ctx, p.id, events.Query{Limit: 1})
 	check(t, err)
 	p.event = es[0].ID
+	p.kept = keptOf(p)
+	check(t, db.KeepResult(ctx, p.id, p.kept, 1<<20))
 	return p
 }
 
@@ -181,6 +185,13 @@ func switchOf(p *place) switches.Switch {
 
 func eventOf(t tenants.ID) events.Event {
 	return events.Event{Tenant: t, At: began, Kind: events.FanOut, Severity: events.Warning, Detail: "Too many."}
+}
+
+func keptOf(p *place) guard.Kept {
+	return guard.Kept{
+		ID: tenants.RandomID("kr"), Server: p.server.ID, User: p.user.ID, Grant: p.grant.ID, Scope: "tool:say", Tool: "say",
+		Parts: []guard.KeptPart{{MIME: "application/json", Sealed: []byte("x")}}, CreatedAt: began, ExpiresAt: began.Add(guard.KeepFor),
+	}
 }
 
 func newAPIKey() callers.Key {

@@ -33,7 +33,7 @@ import (
 // one has to be thought about.
 var notOneTenants = []string{
 	"Close", "Ping", "Health", "CheckSchema", "Endpoint", "Listen", "AcrossTenants", // of the database itself
-	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", "CollectAnswers", "CollectCalls", "InsertEvents", "CollectEvents", "EndSwitches", "CountSwitches", // named exceptions
+	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", "CollectAnswers", "CollectCalls", "CollectResults", "InsertEvents", "CollectEvents", "EndSwitches", "CountSwitches", // named exceptions
 	"RollUpUsage", "VerifyAudit", // of all tenants at once: sums and numbers of records
 	"AddAuditPartitions", "GrantKeys", "AddFirstGrantKey", // no tenant's rows
 	"APIKeyByHash",                                                                                      // who holds a key need not say whose it is
@@ -123,6 +123,15 @@ var accesses = map[string]access{
 	"Acknowledge": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		e, err := db.Acknowledge(ctx, t, p.event, "test", began)
 		return sees(errors.Join(err, of(t, e.Tenant)))
+	}},
+	"KeepResult": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		k := p.kept
+		k.ID = tenants.RandomID("kr")
+		return sees(db.KeepResult(ctx, t, k, 1<<20))
+	}},
+	"KeptPart": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.KeptPart(ctx, t, p.kept.ID, 1, began)
+		return sees(err)
 	}},
 	"UserByID": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		u, err := db.UserByID(ctx, t, p.user.ID)
