@@ -65,6 +65,10 @@ func Databases(ctx context.Context, superuser func(database string) string, p Pa
 	return nil
 }
 
+// detailsBegin stands in a file of rows before what came later: it is run on a
+// database that has the rest already, too.
+const detailsBegin = "-- What the CRM knows."
+
 // database makes one tenant's database, its groups and its account for Vault.
 func database(ctx context.Context, superuser func(string) string, tenant, own, rows string, password secret.Text) (err error) {
 	defer fault.Wrap(&err, "demo.Databases(%s)", tenant)
@@ -99,11 +103,20 @@ func database(ctx context.Context, superuser func(string) string, tenant, own, r
 		if _, err := tx.Exec(ctx, strings.ReplaceAll(schemaSQL, "TENANT", tenant)+own); err != nil {
 			return err
 		}
-		var seeded bool
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM customers)`).Scan(&seeded); err != nil || seeded {
+		var seeded, detailed bool
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM customers), EXISTS (SELECT FROM customers WHERE phone IS NOT NULL OR erased_at IS NOT NULL)`).Scan(&seeded, &detailed); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, rows)
+		base, details, _ := strings.Cut(rows, detailsBegin)
+		if !seeded {
+			if _, err := tx.Exec(ctx, base); err != nil {
+				return err
+			}
+		}
+		if detailed || details == "" { // of a database from before the CRM they are missing
+			return nil
+		}
+		_, err := tx.Exec(ctx, details)
 		return err
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -82,12 +83,13 @@ func offices(t *testing.T) map[string]*office {
 	})
 	all := map[string]*office{}
 	for _, f := range demo.Files() {
-		all[strings.TrimSuffix(f.Name, ".yaml")] = newOffice(t, f, vault.NewServers(root), leases, signer)
+		all[strings.TrimSuffix(f.Name, ".yaml")] = newOffice(t, f, "orders", vault.NewServers(root), leases, signer)
 	}
+	all["crm"] = newOffice(t, demo.Files()[0], "crm", vault.NewServers(root), leases, signer)
 	return all
 }
 
-func newOffice(t *testing.T, f demo.File, servers *vault.Servers, leases *vault.Leases, signer *vault.Signer) *office {
+func newOffice(t *testing.T, f demo.File, slug string, servers *vault.Servers, leases *vault.Leases, signer *vault.Signer) *office {
 	t.Helper()
 	p := testenv.Postgres(t)
 	env := map[string]string{"DEMO_PG_HOST": p.Host(), "DEMO_PG_PORT": fmt.Sprint(p.Port()),
@@ -101,7 +103,7 @@ func newOffice(t *testing.T, f demo.File, servers *vault.Servers, leases *vault.
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := file.Servers[0]
+	s := file.Servers[slices.IndexFunc(file.Servers, func(s registry.FileServer) bool { return s.Server.Slug == slug })]
 	o := &office{tenant: tenants.NewID(), def: s.Spec.Definition, signer: signer, secrets: s.Connection.Secrets, server: s.Server}
 	o.server.ID = tenants.NewServerID()
 	kind, _ := kinds.ByName(s.Server.Kind)
@@ -200,6 +202,7 @@ func TestDemo(t *testing.T) {
 			t.Error(text)
 		}
 	})
+	t.Run("CustomerIsMaskedAndMarked", func(t *testing.T) { customers(t, all["crm"]) })
 	t.Run("RefundIsAtomicAndOnRecord", func(t *testing.T) { refund(t, acme) })
 	t.Run("TenantsAreApart", func(t *testing.T) {
 		text, _, _ := globex.call(t, "gina@globex.test", "search_orders", `{"query":"helix"}`, "")
@@ -283,5 +286,48 @@ func refund(t *testing.T, acme *office) {
 	wg.Wait()
 	if won != 1 {
 		t.Errorf("%d of ten refunds of %s went through", won, amount)
+	}
+}
+
+// customers goes through the CRM: what a person reads of it has no personal data
+// in full, no credential, and marks around what customers wrote.
+func customers(t *testing.T, crm *office) {
+	text, failed, _ := crm.call(t, "dana@acme.test", "fetch_customer", `{"customer_id":102}`, "")
+	var got struct {
+		Row struct {
+			ID                             int `json:"customer_id"`
+			Email, Phone, IBAN, Card, Note string
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &got); err != nil || failed {
+		t.Fatal(text, err)
+	}
+	r := got.Row
+	marked := strings.HasPrefix(r.Note, "<untrusted-") && strings.HasSuffix(r.Note, ">") && strings.Contains(r.Note, "Ignore all previous instructions")
+	if r.ID != 102 || !strings.Contains(r.Email, "***@example.com") || !strings.HasPrefix(r.Phone, "***") || !strings.Contains(r.IBAN, "** ****") || !strings.HasPrefix(r.Card, "****") || !marked {
+		t.Errorf("%+v", r)
+	}
+	if strings.Contains(text, "erased_at") || strings.Contains(text, "650-253") {
+		t.Error(text)
+	}
+	text, _, _ = crm.call(t, "dana@acme.test", "fetch_customer", `{"customer_id":103}`, "")
+	if strings.Contains(text, "IOSFODNN7EXAMPLE") || strings.Contains(text, "bPxRfiCY") || !strings.Contains(text, "[withheld: aws-access-key]") {
+		t.Error(text)
+	}
+	text, failed, _ = crm.call(t, "dana@acme.test", "update_customer", `{"customer_id":104,"phone":"+1 650-253-0199"}`, "")
+	if failed || !strings.Contains(text, `"phone":"***99"`) || !strings.Contains(text, `"rows_changed":1`) {
+		t.Error(text)
+	}
+	text, failed, _ = crm.call(t, "sam@acme.test", "fetch_customer", `{"customer_id":103}`, "")
+	if failed || !strings.Contains(text, `"row":null`) {
+		t.Errorf("support sees another region's: %s", text)
+	}
+	for range 2 {
+		if text, failed, _ = crm.call(t, "dana@acme.test", "delete_customer", `{"customer_id":147}`, ""); failed || !strings.Contains(text, `"customer_id":147`) {
+			t.Error(text)
+		}
+	}
+	if text, _, _ = crm.call(t, "dana@acme.test", "fetch_customer", `{"customer_id":147}`, ""); !strings.Contains(text, `"name":"erased"`) {
+		t.Error(text)
 	}
 }

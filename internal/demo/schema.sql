@@ -19,6 +19,14 @@ CREATE TABLE IF NOT EXISTS customers (
     region  text NOT NULL
 );
 
+-- What is known of a customer beyond the order: for the tools of the CRM.
+ALTER TABLE customers
+    ADD COLUMN IF NOT EXISTS phone text,
+    ADD COLUMN IF NOT EXISTS iban text,
+    ADD COLUMN IF NOT EXISTS card text,
+    ADD COLUMN IF NOT EXISTS notes text NOT NULL DEFAULT '',
+    ADD COLUMN IF NOT EXISTS erased_at timestamptz;
+
 CREATE TABLE IF NOT EXISTS orders (
     id          bigint PRIMARY KEY,
     customer_id bigint NOT NULL REFERENCES customers,
@@ -75,6 +83,7 @@ CREATE POLICY by_order ON refunds
 GRANT SELECT ON staff, customers, orders, order_lines, refunds TO TENANT_reader, TENANT_writer;
 GRANT INSERT ON refunds TO TENANT_writer;
 GRANT UPDATE (status) ON orders TO TENANT_writer; -- to lock an order while it is refunded
+GRANT UPDATE (name, email, phone, iban, card, notes, erased_at) ON customers TO TENANT_writer;
 
 -- Refunds part of an order, never more than is left of it, however many ask at
 -- the same time. A repeat under the same key gives the first answer again.

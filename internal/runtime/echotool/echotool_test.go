@@ -28,6 +28,7 @@ func TestConformance(t *testing.T) {
 		Failing: runtimetest.Tool{Name: "fail", Input: `{"message":"no"}`},
 		Slow:    runtimetest.Tool{Name: "wait", Input: `{"seconds":30}`},
 		Big:     runtimetest.Tool{Name: "big", Input: `{"bytes":2000000}`},
+		Canary:  runtimetest.Tool{Name: "echo", Input: `{"deep":[{"text":"mine is ` + runtimetest.CanarySecret + `"}]}`},
 	})
 }
 

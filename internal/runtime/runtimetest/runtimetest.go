@@ -47,6 +47,9 @@ type Harness struct {
 	Failing Tool // fails as a tool does: the statement or request is refused
 	Slow    Tool // takes 10 s or more unless it is stopped
 	Big     Tool // would answer with more than MaxResult
+	// Canary gives the caller's own text back: the JSON of Canary.Input holds
+	// CanarySecret in some argument, and the answer would hold it too.
+	Canary Tool
 
 	// Leases give the credential. Nil for a kind that needs none.
 	Leases runtime.Leases
@@ -65,6 +68,9 @@ type Harness struct {
 // MaxResult is the bound of results in the suite, in bytes.
 const MaxResult = 1 << 20
 
+// CanarySecret has the form of a credential and opens nothing.
+const CanarySecret = "AK" + "IAQ3EGW5XN7RLZ4T2Y"
+
 // soon is how long something may take that should happen at once, on a machine
 // that is doing other things too.
 const soon = 3 * time.Second
@@ -78,6 +84,8 @@ func Run(t *testing.T, h Harness) {
 	t.Run("CancellationStopsWork", func(t *testing.T) { newBench(t, h).cancellationStopsWork() })
 	t.Run("DeadlineHolds", func(t *testing.T) { newBench(t, h).deadlineHolds() })
 	t.Run("OversizedOutputIsBounded", func(t *testing.T) { newBench(t, h).oversizedOutputIsBounded() })
+	t.Run("CanaryNeverLeaves", func(t *testing.T) { newBench(t, h).canaryNeverLeaves() })
+	t.Run("UnguardedToolIsNotRun", func(t *testing.T) { newBench(t, h).unguardedToolIsNotRun() })
 	t.Run("ConcurrentCallsAreSafe", func(t *testing.T) { newBench(t, h).concurrentCallsAreSafe() })
 	t.Run("StoppedCallLeavesOthersAlone", func(t *testing.T) { newBench(t, h).stoppedCallLeavesOthersAlone() })
 	t.Run("CloseEndsEverything", func(t *testing.T) { newBench(t, h).closeEndsEverything() })
@@ -103,7 +111,7 @@ func (h *Harness) fill() {
 	if h.Opening.Guard == nil {
 		h.Opening.Guard = map[string]registry.OutputGuard{}
 	}
-	for _, t := range []Tool{h.Normal, h.Failing, h.Slow, h.Big} {
+	for _, t := range []Tool{h.Normal, h.Failing, h.Slow, h.Big, h.Canary} {
 		h.Opening.Guard[runtime.ToolRule(t.Name)] = registry.OutputGuard{}
 	}
 }
@@ -347,6 +355,45 @@ func (b *bench) oversizedOutputIsBounded() {
 		b.Errorf("Big answered with only %d bytes: it does not try the bound", len(raw))
 	}
 	b.mustSucceed("after an oversized result")
+}
+
+// canaryNeverLeaves: whatever a kind makes its results of, they pass the guard.
+func (b *bench) canaryNeverLeaves() {
+	if !strings.Contains(b.h.Canary.Input, CanarySecret) {
+		b.Fatal("the harness has no Canary with CanarySecret in its input")
+	}
+	res, err := b.call(context.Background(), b.h.Canary, 30*time.Second)
+	if err != nil || res.Tool == nil || res.Tool.IsError {
+		b.Fatalf("Canary did not succeed: %+v, %v", res, err)
+	}
+	raw, err := json.Marshal(res)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if strings.Contains(string(raw), CanarySecret) {
+		b.Errorf("a credential left the worker: %s", raw)
+	}
+	if res.Guard == nil || res.Guard.Withheld["aws-access-key"] == 0 || !strings.Contains(string(raw), "[withheld: aws-access-key]") {
+		b.Errorf("nobody is told that a credential was withheld: %s", raw)
+	}
+}
+
+// unguardedToolIsNotRun: the guard is part of what the edge signs, and a tool
+// without one is no tool of the server.
+func (b *bench) unguardedToolIsNotRun() {
+	guards := map[string]registry.OutputGuard{}
+	for rule, g := range b.h.Opening.Guard {
+		if rule != runtime.ToolRule(b.h.Normal.Name) {
+			guards[rule] = g
+		}
+	}
+	b.h.Opening.Guard = guards
+	if _, err := b.call(context.Background(), b.h.Normal, 10*time.Second); !fault.HasCode(err, fault.NotFound) {
+		b.Errorf("error is %v, want %s", err, fault.NotFound)
+	}
+	if n := b.entered.Load(); n != 0 {
+		b.Errorf("the kind was given %d calls", n)
+	}
 }
 
 func (b *bench) concurrentCallsAreSafe() {

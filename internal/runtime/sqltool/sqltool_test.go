@@ -79,17 +79,26 @@ tools:
 func TestSuite(t *testing.T) {
 	s := newShop(t)
 	runtimetest.Run(t, runtimetest.Harness{
-		Kind: Kind, Opening: s.opening(t, ordersSpec), Leases: s.leases, Secrets: []string{s.password},
+		Kind: Kind, Opening: s.opening(t, ordersSpec+canaryTool), Leases: s.leases, Secrets: []string{s.password},
 		Normal:  runtimetest.Tool{Name: "search_orders", Input: `{"query":"ill"}`},
 		Failing: runtimetest.Tool{Name: "refuse", Input: `{}`},
 		Slow:    runtimetest.Tool{Name: "sleep", Input: `{}`},
 		Big:     runtimetest.Tool{Name: "wide", Input: `{}`},
+		Canary:  runtimetest.Tool{Name: "repeat", Input: `{"text":"mine is ` + runtimetest.CanarySecret + `"}`},
 		Prepare: func(t *testing.T, c *runtime.Call) { c.Grant = grantFor(t, c) },
 		Working: func(t *testing.T) int {
 			return query[int](t, s, `SELECT count(*)::int FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE '%latchkey_rows%' AND pid <> pg_backend_pid()`)
 		},
 	})
 }
+
+const canaryTool = `
+- name: repeat
+  description: Gives a text back.
+  risk: read
+  parameters: [{name: text, type: string, required: true}]
+  statement: SELECT :text AS said, jsonb_build_object('again', :text) AS deep
+`
 
 func TestPerUserCredentials(t *testing.T) {
 	s := newShop(t, "per_user: true")
