@@ -29,7 +29,8 @@ INSERT INTO refunds (order_id, amount, reason, requested_by, call_id, created_at
 SELECT o.id, 18.75, 'Arrived damaged', 'fred@acme.test', 'seed', o.placed_at + interval '2 days'
 FROM orders o WHERE o.id IN (1001, 1024, 1097, 1160);
 
--- What the CRM knows. Numbers are of those that are set aside for examples.
+-- What the CRM knows.
+-- Numbers are of those that are set aside for examples.
 UPDATE customers SET
     phone = '+1 650-253-' || lpad((id * 37 % 10000)::text, 4, '0'),
     iban  = (ARRAY['DE89 3704 0044 0532 0130 00', 'GB82 WEST 1234 5698 7654 32', 'FR14 2004 1010 0505 0001 3M02 606', 'NL91 ABNA 0417 1643 00'])[1 + id % 4],

@@ -318,7 +318,7 @@ func customers(t *testing.T, crm *office) {
 	if failed || !strings.Contains(text, `"phone":"***99"`) || !strings.Contains(text, `"rows_changed":1`) {
 		t.Error(text)
 	}
-	text, failed, _ = crm.call(t, "sam@acme.test", "fetch_customer", `{"customer_id":103}`, "")
+	text, failed, _ = crm.call(t, "sam@acme.test", "fetch_customer", `{"customer_id":104}`, "")
 	if failed || !strings.Contains(text, `"row":null`) {
 		t.Errorf("support sees another region's: %s", text)
 	}

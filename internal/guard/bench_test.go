@@ -20,8 +20,11 @@ var samples = map[string]string{
 
 func BenchmarkGuard(b *testing.B) {
 	for name, g := range map[string]registry.OutputGuard{"default": {}, "everything": all} {
-		p := policy(b, g)
 		for sample, s := range samples {
+			if sample != "rows" && name == "everything" { // text has no fields: it would be left out
+				g = registry.OutputGuard{Mask: all.Mask, Patterns: all.Patterns, Untrusted: []string{"*"}}
+			}
+			p := policy(b, g)
 			b.Run(name+"/"+sample, func(b *testing.B) {
 				b.SetBytes(int64(len(s)))
 				b.ReportAllocs()
