@@ -34,11 +34,12 @@ var layer = map[string]int{
 
 // sameLayer lists the imports within a layer, each with its reason.
 var sameLayer = map[[2]string]string{
-	{"internal/audit", "internal/registry"}:    "a record names a server and a revision by registry's ids",
-	{"internal/events", "internal/registry"}:   "an event names a server by registry's id",
-	{"internal/registry", "internal/switches"}: "a tenant file declares kill switches",
-	{"internal/oauth", "internal/consent"}:     "the authorization endpoint shows the page; consent knows no OAuth",
-	{"internal/oauth", "internal/signin"}:      "the authorization endpoint asks who is there; signin knows no OAuth",
+	{"internal/audit", "internal/registry"}:     "a record names a server and a revision by registry's ids",
+	{"internal/events", "internal/registry"}:    "an event names a server by registry's id",
+	{"internal/registry", "internal/switches"}:  "a tenant file declares kill switches",
+	{"internal/oauth", "internal/consent"}:      "the authorization endpoint shows the page; consent knows no OAuth",
+	{"internal/oauth", "internal/signin"}:       "the authorization endpoint asks who is there; signin knows no OAuth",
+	{"internal/limits", "internal/idempotency"}: "what makes calls identical is the canonical form of their arguments",
 }
 
 // forTests are packages that only tests import.
@@ -158,6 +159,7 @@ var reserved = []struct {
 	{"database/sql", []string{"internal/postgres"}, "SQL is theirs"},
 	{"github.com/pressly/goose", []string{"internal/postgres"}, "it runs the migrations"},
 	{"github.com/hashicorp/vault", []string{"internal/vault"}, "credentials are theirs"},
+	{"github.com/valkey-io/valkey-go", []string{"internal/limits"}, "counting for all edges is theirs"},
 	{"github.com/ory/fosite", []string{"internal/oauth"}, "its traps are known there"},
 	{"testing", nil, "it is for tests"},
 }

@@ -72,10 +72,21 @@ func (r *Rate) UnmarshalText(b []byte) (err error) {
 // stands above them in the order of Limits holds.
 type Limit struct {
 	Rate  Rate `json:"rate,omitzero"`
-	Burst int  `json:"burst,omitempty"` // calls at once, before the rate counts; at least 1
+	Burst int  `json:"burst,omitempty"` // calls at once, before the rate counts; see AtOnce
 	// Concurrency is how many calls may run at the same time; Unbounded is any number.
-	Concurrency int    `json:"concurrency,omitempty"`
-	Message     string `json:"message,omitempty"` // to who reached it, before the seconds
+	Concurrency int `json:"concurrency,omitempty"`
+	// Message is to who reaches it. {{limit}} and {{seconds}} in it stand for the
+	// limit and the time to wait, which are otherwise said after it.
+	Message string `json:"message,omitempty"`
+}
+
+// AtOnce is how many calls may come at once before the rate counts: Burst, or
+// where nothing is said a tenth of the rate's calls, one at least.
+func (l Limit) AtOnce() int {
+	if l.Burst > 0 {
+		return l.Burst
+	}
+	return max(1, l.Rate.Calls/10)
 }
 
 // Unbounded is no bound on concurrency.
