@@ -47,6 +47,9 @@ type call struct {
 	retired *fault.Error         // that it has
 	guard   registry.OutputGuard // of a resource
 	outcome DispatchOutcome
+
+	repeats int    // identical calls, where that is worth a notice
+	notice  string // to who makes them
 }
 
 // note adds to the call's record. It is not for use while a worker has the call.

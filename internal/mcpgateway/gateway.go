@@ -20,6 +20,7 @@ import (
 	"latchkey/internal/authn"
 	"latchkey/internal/events"
 	"latchkey/internal/guard"
+	"latchkey/internal/limits"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 	"latchkey/internal/secret"
@@ -48,7 +49,12 @@ type Config struct {
 		Sign(g vault.Grant) (secret.Text, error)
 	}
 	Dispatch Dispatcher
-	Audit    interface {
+	// Limits counts calls; without it, the gateway counts by itself and by the
+	// default limits.
+	Limits interface {
+		Spend(ctx context.Context, c limits.Call) (limits.Spent, error)
+	}
+	Audit interface {
 		Add(ctx context.Context, e audit.Event) error
 	}
 	// Switches say what is switched off; nil: nothing is.
@@ -133,6 +139,9 @@ func New(cfg Config) *Gateway {
 	}
 	if cfg.Observe == nil {
 		cfg.Observe = func(Observation) {}
+	}
+	if cfg.Limits == nil {
+		cfg.Limits = limits.New(limits.Config{Store: limits.NewMemory()})
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

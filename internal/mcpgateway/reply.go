@@ -11,7 +11,7 @@ import (
 
 // replyTool turns what is known of a call into its MCP result.
 func (g *Gateway) replyTool(c *call, res *runtime.Result, err error) *mcp.CallToolResult {
-	out := g.toolResult(c, res, err)
+	out := c.noticed(g.resultOf(c, res, err))
 	if c.replayOf != "" {
 		if out.Meta == nil {
 			out.Meta = mcp.Meta{}
@@ -21,7 +21,7 @@ func (g *Gateway) replyTool(c *call, res *runtime.Result, err error) *mcp.CallTo
 	return out
 }
 
-func (g *Gateway) toolResult(c *call, res *runtime.Result, err error) *mcp.CallToolResult {
+func (g *Gateway) resultOf(c *call, res *runtime.Result, err error) *mcp.CallToolResult {
 	if err != nil {
 		f := fault.Of(err)
 		if f.Code.Category == fault.Internal {

@@ -258,6 +258,12 @@ func (g *Gateway) addPrompt(srv *mcp.Server, rev registry.Revision, p *registry.
 		if err == nil {
 			text, err = fillPrompt(p, req.Params.Arguments)
 		}
+		if err == nil {
+			var release func()
+			if release, err = g.spend(ctx, c); err == nil {
+				defer release()
+			}
+		}
 		if err != nil {
 			return nil, rpcError(fault.Of(g.recordRefusal(ctx, c, err)), c.id)
 		}

@@ -22,6 +22,7 @@ type Cached struct {
 	grants  *fresh.Cache[grantKey, bool]
 	listed  *fresh.Cache[listedKey, registry.RevisionID]
 	off     *fresh.Cache[tenants.ID, *switches.Set]
+	limits  *fresh.Cache[tenants.ID, tenants.Limits]
 	// OnChange, if set before Run, hears every change after the caches did.
 	OnChange func(Change)
 }
@@ -66,6 +67,10 @@ func NewCached(db *DB) *Cached {
 				return db.ListedRevision(ctx, k.tenant, k.grant, k.server)
 			}),
 		off: fresh.New(10_000, func(t tenants.ID) string { return string(t) }, db.Off),
+		limits: fresh.New(10_000, func(t tenants.ID) string { return string(t) }, func(ctx context.Context, t tenants.ID) (tenants.Limits, error) {
+			own, err := db.OwnLimits(ctx, t)
+			return own.Or(tenants.DefaultLimits), err
+		}),
 	}
 }
 
@@ -102,6 +107,12 @@ func (c *Cached) Off(ctx context.Context, t tenants.ID) (*switches.Set, error) {
 	return c.off.Get(ctx, t)
 }
 
+// Limits are those that hold: what the tenant sets, and the defaults for the
+// rest.
+func (c *Cached) Limits(ctx context.Context, t tenants.ID) (tenants.Limits, error) {
+	return c.limits.Get(ctx, t)
+}
+
 // Run listens for changes until ctx ends.
 func (c *Cached) Run(ctx context.Context) {
 	c.Listen(ctx, func(ch Change) {
@@ -123,6 +134,7 @@ func (c *Cached) apply(ch Change) {
 		c.grants.Hearing(hearing)
 		c.listed.Hearing(hearing)
 		c.off.Hearing(hearing)
+		c.limits.Hearing(hearing)
 	case "tenant":
 		c.tenants.Drop(func(string) bool { return true })
 	case "access":
@@ -132,6 +144,8 @@ func (c *Cached) apply(ch Change) {
 		c.access.Drop(func(k accessKey) bool { return k.tenant == t })
 	case "switch":
 		c.off.Drop(func(k tenants.ID) bool { return k == t })
+	case "limits":
+		c.limits.Drop(func(id tenants.ID) bool { return id == t })
 	case "grant":
 		c.grants.Drop(func(k grantKey) bool { return k.tenant == t && k.grant == ch.ID })
 	case "listed":

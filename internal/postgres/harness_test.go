@@ -164,6 +164,7 @@ func settle(t testing.TB, db *postgres.DB, slug string) *place {
 	_, _, err = db.ClaimCall(ctx, p.id, p.called, p.call)
 	check(t, err)
 	p.invited = invite(t, db, p)
+	check(t, db.PutLimits(ctx, p.id, tenants.Limits{User: tenants.Limit{Rate: tenants.Rate{Calls: 60, Per: time.Minute}, Burst: 10, Message: slug}}))
 	p.apiKey = newAPIKey()
 	check(t, db.CreateAPIKey(ctx, p.id, p.apiKey))
 	p.console = callers.Session{ID: tenants.RandomID("cs"), User: user.ID, Grant: p.grant.ID, Token: randomHash(), CreatedAt: began, LastSeenAt: began}

@@ -169,6 +169,13 @@ var accesses = map[string]access{
 	"DeleteRole": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		return sees(db.DeleteRole(ctx, t, "member"))
 	}},
+	"OwnLimits": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		l, err := db.OwnLimits(ctx, t)
+		return min(1, l.User.Burst), err
+	}},
+	"PutLimits": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.PutLimits(ctx, t, tenants.Limits{FanOut: tenants.FanOut{Calls: 7}}))
+	}},
 	"Access": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		a, err := db.Access(ctx, t, p.user.ID)
 		return len(a.Scopes), err
