@@ -49,7 +49,7 @@ type call struct {
 	outcome DispatchOutcome
 
 	repeats int    // identical calls, where that is worth a notice
-	notice  string // to who makes them
+	loop    string // that notice, to who makes them
 }
 
 // note adds to the call's record. It is not for use while a worker has the call.

@@ -27,18 +27,18 @@ func (g *Gateway) spend(ctx context.Context, c *call) (release func(), err error
 	if err != nil {
 		return nil, err
 	}
-	c.repeats, c.notice = spent.Repeats, spent.Notice
+	c.repeats, c.loop = spent.Repeats, spent.Notice
 	return spent.Release, nil
 }
 
 // noticed tells a loop that it is one, with the answer that it asks for again.
 // The result may be somebody else's too: it is copied.
 func (c *call) noticed(res *mcp.CallToolResult) *mcp.CallToolResult {
-	if c.notice == "" {
+	if c.loop == "" {
 		return res
 	}
 	out := *res
-	out.Content = append(slices.Clip(slices.Clone(res.Content)), &mcp.TextContent{Text: c.notice})
+	out.Content = append(slices.Clip(slices.Clone(res.Content)), &mcp.TextContent{Text: c.loop})
 	out.Meta = maps.Clone(res.Meta)
 	if out.Meta == nil {
 		out.Meta = mcp.Meta{}

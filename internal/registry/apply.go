@@ -36,6 +36,8 @@ type People interface {
 	DeleteUser(ctx context.Context, t tenants.ID, id tenants.UserID) error
 	PutRole(ctx context.Context, t tenants.ID, r tenants.Role) error
 	DeleteRole(ctx context.Context, t tenants.ID, name string) error
+	OwnLimits(ctx context.Context, t tenants.ID) (tenants.Limits, error)
+	PutLimits(ctx context.Context, t tenants.ID, l tenants.Limits) error
 }
 
 // Applier brings a tenant to what a file declares. Applying the same file
@@ -123,6 +125,9 @@ func (a *Applier) State(ctx context.Context, slug string) (s State, err error) {
 	if s.Roles, err = a.People.Roles(ctx, t); err != nil {
 		return s, err
 	}
+	if s.Limits, err = a.People.OwnLimits(ctx, t); err != nil {
+		return s, err
+	}
 	if s.Members, err = a.People.Users(ctx, t); err != nil || a.Switches == nil {
 		return s, err
 	}
@@ -189,6 +194,8 @@ func (x *execution) step(ctx context.Context, s *Step) (err error) {
 	case s.Verb == "unchanged":
 	case s.toggle != nil:
 		err = x.toggle(ctx, s)
+	case s.limits != nil:
+		err = x.People.PutLimits(ctx, t, *s.limits)
 	case s.role != nil:
 		want := tenants.Role{Name: s.Name, Description: s.role.Description, Permissions: s.role.Permissions}
 		for _, o := range s.scopes {

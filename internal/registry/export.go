@@ -29,6 +29,9 @@ func Export(s State) (file string, env []string, err error) {
 	if members := x.members(s.Members); len(members.Content) > 0 {
 		add(root, "members", members)
 	}
+	if s.Limits != (tenants.Limits{}) {
+		add(root, "limits", limitsNode(s.Limits))
+	}
 	servers := list()
 	for _, h := range s.Servers {
 		n, err := x.server(h)

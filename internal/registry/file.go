@@ -27,7 +27,10 @@ type File struct {
 	Members []FileMember
 	// Switches are kill switches that are to be on.
 	Switches []FileSwitch
-	root     *yaml.Node // with references resolved
+	// Limits are all that the tenant sets itself; nil: the file says nothing of
+	// them.
+	Limits *tenants.Limits
+	root   *yaml.Node // with references resolved
 }
 
 // FileServer is a declared server, checked by its kind.
@@ -145,7 +148,7 @@ type parser struct {
 }
 
 // fileKeys are what a tenant file may have.
-var fileKeys = []string{"tenant", "name", "servers", "roles", "members", "switches"}
+var fileKeys = []string{"tenant", "name", "servers", "roles", "members", "switches", "limits"}
 
 func (p *parser) file(doc *yaml.Node) *File {
 	o := p.Object(doc, "", fileKeys...)
@@ -179,6 +182,9 @@ func (p *parser) file(doc *yaml.Node) *File {
 		f.Members = append(f.Members, m)
 	})
 	f.Switches = p.switches(o)
+	if v := o.Value("limits"); v != nil {
+		f.Limits = new(ReadLimits(&p.Reader, v, "limits"))
+	}
 	return f
 }
 

@@ -24,12 +24,13 @@ type State struct {
 	Members  []tenants.User
 	Switches []switches.Switch // that nobody has lifted; some may have run out
 	At       time.Time         // when it was so
+	Limits   tenants.Limits    // what the tenant sets itself
 }
 
 // Applied is one line of a plan, or of what an Apply did.
 type Applied struct {
 	Verb   string // created, updated, published, deleted, unchanged
-	What   string // tenant, server, role, member, switch
+	What   string // tenant, server, role, member, switch, limits
 	Name   string
 	Note   string
 	Fields []FieldChange
@@ -53,6 +54,7 @@ type Step struct {
 	role   *FileRole
 	scopes []scopeOf
 	member *tenants.User
+	limits *tenants.Limits
 	closes bool // the account of somebody who could sign in
 	title  string
 	toggle *FileSwitch
@@ -91,6 +93,7 @@ func MakePlan(f *File, s State, o PlanOptions) (*Plan, error) {
 		p.servers[s.Servers[i].Server.Slug] = &s.Servers[i]
 	}
 	p.tenant()
+	p.limits()
 	for i := range f.Servers {
 		if err := p.server(&f.Servers[i]); err != nil {
 			return nil, err

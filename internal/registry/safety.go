@@ -259,9 +259,9 @@ func ReadLimit(in Object, key string) (l tenants.Limit) {
 	return l
 }
 
-// bound is a whole number, or none for no bound.
+// bound is a whole number, or none (-1 over the API) for no bound.
 func bound(o Object, key string, high int) int {
-	if o.Text(key) == "none" {
+	if t := o.Text(key); t == "none" || t == "-1" {
 		return tenants.Unbounded
 	}
 	return o.Whole(key, 0, 1, high)
