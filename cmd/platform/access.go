@@ -35,6 +35,7 @@ func (pl *platform) openAPI(p parts, client func(*http.Request) netip.Addr, toke
 		Observe: observeAPI, Log: pl.log, Rate: api.Rate{PerSecond: float64(p.cfg.APIRate), Burst: 4 * p.cfg.APIRate},
 		People: peopleOf(p.db, pl.signin, pl.post, pl.work), Servers: serversOf(p.db, p.vault, gateway), Records: pl.records(),
 		Apps: api.Apps{Clients: p.db, Keys: p.db, Operators: p.db}, Safety: api.Safety{Switches: pl.board, Events: p.db},
+		Limits: api.Limits{Store: p.db, Where: func() string { return string(pl.limits.Where()) }},
 	})
 	return err
 }

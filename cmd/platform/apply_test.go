@@ -51,6 +51,7 @@ func platformOf(t *testing.T) *postgres.DB {
 			}
 			return api.Principal{Kind: api.MeKindApiKey, ID: "ak222222222222222222", Name: key, Tenant: ten, Permissions: []tenants.Permission{tenants.Admin}}, nil
 		},
+		Limits:  api.Limits{Store: db},
 		People:  api.People{Store: db, EndSessions: db.DeleteSessionsOf},
 		Servers: api.Servers{Registry: db, Kinds: kinds.All(), Checker: kinds.Checker(), Provisioner: newProvisioner(db, client), People: db, Usage: db},
 	})

@@ -29,6 +29,8 @@ type config struct {
 	APIRate        int         // LATCHKEY_API_RATE: requests a second that one caller may make of an edge's API; 100
 	MailURL        secret.Text // LATCHKEY_SMTP_URL: smtps://user:password@host:465?from=…; empty for no mail
 	MailCACert     []byte      // of the file LATCHKEY_SMTP_CACERT: the mail server's own authority
+	ValkeyURL      secret.Text // LATCHKEY_VALKEY_URL: redis:// or rediss://, where several edges count calls together; empty: each counts for itself
+	Edges          int         // LATCHKEY_EDGES: how many edges share the limits while Valkey is away; 0: as many as were last heard
 	AllowedOrigins []string    // LATCHKEY_ALLOWED_ORIGINS, with commas
 	TrustedProxies bool        // LATCHKEY_BEHIND_PROXY=true: the last X-Forwarded-For entry is the caller
 	LogLevel       slog.Level
@@ -48,6 +50,7 @@ func readConfig() (config, error) {
 			Address: os.Getenv("VAULT_ADDR"), Token: secret.Text(os.Getenv("VAULT_TOKEN")),
 			AppRole: vault.AppRole{RoleID: os.Getenv("VAULT_ROLE_ID"), SecretID: secret.Text(os.Getenv("VAULT_SECRET_ID"))},
 		},
+		ValkeyURL:      secret.Text(os.Getenv("LATCHKEY_VALKEY_URL")),
 		MailURL:        secret.Text(os.Getenv("LATCHKEY_SMTP_URL")),
 		TrustedProxies: os.Getenv("LATCHKEY_BEHIND_PROXY") == "true",
 	}
@@ -57,6 +60,13 @@ func readConfig() (config, error) {
 			return c, usageError{errors.New("LATCHKEY_API_RATE must be a number from 1 to 1000000: requests a second for one caller")}
 		}
 		c.APIRate = n
+	}
+	if v := os.Getenv("LATCHKEY_EDGES"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > 10_000 {
+			return c, usageError{errors.New("LATCHKEY_EDGES must be a number from 1 to 10000: how many edges there are")}
+		}
+		c.Edges = n
 	}
 	for o := range strings.SplitSeq(os.Getenv("LATCHKEY_ALLOWED_ORIGINS"), ",") {
 		if o = strings.TrimSpace(o); o != "" {

@@ -19,6 +19,7 @@ import (
 
 	"latchkey/internal/api"
 	"latchkey/internal/embedded"
+	"latchkey/internal/limits"
 	"latchkey/internal/postgres"
 	"latchkey/internal/runtime/natsrt"
 	"latchkey/internal/vault"
@@ -168,6 +169,15 @@ func productionChecks(ctx context.Context, cfg config) (out []check) {
 	}
 	if cfg.Vault.Address != "" {
 		out = append(out, vaultChecks(ctx, cfg, db)...)
+	}
+	if cfg.ValkeyURL != "" {
+		out = append(out, checked("valkey", "reachable", func() (string, string) {
+			version, err := limits.CheckValkey(ctx, cfg.ValkeyURL)
+			if err != nil {
+				return why(err), "Start Valkey, or correct LATCHKEY_VALKEY_URL; edges start without it and count calls for themselves."
+			}
+			return version, ""
+		}))
 	}
 	return append(out, checked("nats", "reachable", func() (string, string) {
 		if cfg.NATSURL == "" {

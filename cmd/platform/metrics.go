@@ -13,6 +13,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"latchkey/internal/api"
+	"latchkey/internal/audit"
+	"latchkey/internal/fault"
+	"latchkey/internal/limits"
 	"latchkey/internal/mcpgateway"
 	"latchkey/internal/switches"
 )
@@ -51,6 +54,11 @@ var (
 		Help: "Calls that a kill switch refused or stopped, by what it switches off.",
 	}, []string{"kind"})
 	switchesOn   = prometheus.NewDesc("latchkey_switches_on", "Kill switches of all tenants that are on, by what they switch off.", []string{"kind"}, nil)
+	limitedCalls = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "latchkey_limited_total",
+		Help: "Calls that were refused by a limit, by its dimension; repeats are identical calls in a loop.",
+	}, []string{"dimension"})
+	limitsStore  = prometheus.NewDesc("latchkey_limits_store", "1 for where this edge counts calls: memory, valkey, or degraded, which is by itself because Valkey is away.", []string{"state"}, nil)
 	tailsOpen    = prometheus.NewDesc("latchkey_audit_tails", "Readers that follow records on this edge.", nil, nil)
 	usageLag     = prometheus.NewDesc("latchkey_usage_lag_seconds", "Age of the newest calls that are not added up yet; up to 17 minutes is normal.", nil, nil)
 	workersSeen  = prometheus.NewDesc("latchkey_workers", "Worker processes that this edge hears, by pool.", []string{"pool"}, nil)
@@ -66,7 +74,7 @@ const defaultPool = "default"
 type gauges struct{ pl *platform }
 
 func (g gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{tailsOpen, switchesOn, usageLag, workersSeen, workerSlots, workersBusy, buildVersion} {
+	for _, d := range []*prometheus.Desc{limitsStore, tailsOpen, switchesOn, usageLag, workersSeen, workerSlots, workersBusy, buildVersion} {
 		to <- d
 	}
 }
@@ -76,6 +84,14 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	gauge(buildVersion, 1, version())
+	where := g.pl.limits.Where()
+	for _, s := range []limits.State{limits.InMemory, limits.InValkey, limits.Degraded} {
+		on := 0.0
+		if s == where {
+			on = 1
+		}
+		gauge(limitsStore, on, string(s))
+	}
 	gauge(tailsOpen, float64(g.pl.tails.Open()))
 	if upto := g.pl.usageUpto.Load(); upto > 0 {
 		gauge(usageLag, time.Since(time.Unix(upto, 0)).Seconds())
@@ -128,6 +144,14 @@ func observeCall(log *slog.Logger) func(mcpgateway.Observation) {
 		e := o.Event
 		countSwitched(e)
 		callSeconds.WithLabelValues(e.Method, string(e.State), e.Category).Observe(e.Latency.Seconds())
+		switch e.Code {
+		case fault.LimitReached.Name:
+			if d, ok := e.Notes[audit.NoteLimit].(string); ok { // else it was a worker that said so
+				limitedCalls.WithLabelValues(d).Inc()
+			}
+		case fault.RepeatedCall.Name:
+			limitedCalls.WithLabelValues("repeats").Inc()
+		}
 		// Attributes of the types that slog writes without reflection: this is
 		// in the way of every call.
 		log.LogAttrs(context.Background(), slog.LevelInfo, "call",

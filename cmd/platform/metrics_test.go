@@ -16,6 +16,7 @@ import (
 	"latchkey/internal/audit"
 	"latchkey/internal/dashboards"
 	"latchkey/internal/events"
+	"latchkey/internal/limits"
 	"latchkey/internal/mcpgateway"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
@@ -41,7 +42,7 @@ func TestDashboardsNameMetricsThatAreThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { edge.Close() })
-	pl := &platform{edge: edge, tails: audit.NewTails(nil, nil)}
+	pl := &platform{edge: edge, limits: limits.New(limits.Config{Store: limits.NewMemory()}), tails: audit.NewTails(nil, nil)}
 	pl.usageUpto.Store(time.Now().Unix())
 	pl.toggles.on.Store(&map[switches.Kind]int{switches.Tool: 1})
 	g := gauges{pl}
@@ -50,6 +51,7 @@ func TestDashboardsNameMetricsThatAreThere(t *testing.T) {
 	observeCall(slog.New(slog.DiscardHandler))(mcpgateway.Observation{Event: audit.Event{Method: "tools/call", State: audit.Done}})
 	observeCall(slog.New(slog.DiscardHandler))(mcpgateway.Observation{Event: audit.Event{Method: "tools/call", State: audit.Refused, Notes: audit.Notes{audit.NoteSwitch: "tool:orders/refund"}}})
 	countEvent(events.Event{Kind: events.SwitchedOff, Severity: events.Critical})
+	observeCall(slog.New(slog.DiscardHandler))(mcpgateway.Observation{Event: audit.Event{Method: "tools/call", State: audit.Refused, Code: "limit_reached", Notes: audit.Notes{audit.NoteLimit: "user"}}})
 	observeAPI(api.Observation{Operation: "getMe", Status: 200, Took: time.Millisecond})
 	observeAPI(api.Observation{Operation: "tailAudit", Status: 200, Took: time.Hour})
 

@@ -26,6 +26,7 @@ import (
 	"latchkey/internal/events"
 	"latchkey/internal/fault"
 	"latchkey/internal/idempotency"
+	"latchkey/internal/limits"
 	"latchkey/internal/mcpgateway"
 	"latchkey/internal/oauth"
 	"latchkey/internal/operations"
@@ -62,6 +63,7 @@ type platform struct {
 	events  *events.Queue
 	board   switches.Board
 	toggles toggles
+	limits  *limits.Limiter
 
 	usageUpto atomic.Int64 // Unix seconds up to when calls were added up
 	stateDir  string       // of `platform dev`
@@ -130,6 +132,9 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 	pl.board = switches.Board{Store: p.db, Changed: pl.tellOfSwitch}
 	pl.tails = audit.NewTails(p.db, log)
 	pl.closers = append(pl.closers, pl.tails.Close)
+	if err := pl.openLimits(ctx, p.cfg); err != nil {
+		return nil, err
+	}
 	pl.edge, err = natsrt.NewEdge(natsrt.EdgeConfig{Conn: p.conn, Sys: p.sys, Opening: pl.opening, Log: log})
 	if err != nil {
 		return nil, err
@@ -140,7 +145,7 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 	envelope := idempotency.NewEnvelope(sealer, nil) // one for all that is kept: keys are shared
 	gateway := mcpgateway.New(mcpgateway.Config{
 		Sites: p.sites, Verifier: tokens, Registry: pl.cached, People: pl.cached, Versions: pl.cached,
-		Challenged: pl.oauth.NoteChallenge, Signer: signer, Dispatch: dispatcher{pl.edge}, Audit: pl.audit,
+		Challenged: pl.oauth.NoteChallenge, Signer: signer, Dispatch: dispatcher{pl.edge}, Limits: pl.limits, Audit: pl.audit,
 		Once: mcpgateway.Once{Store: p.db, Sealer: envelope}, Results: p.db, Sealer: envelope,
 		Switches: pl.cached, Events: pl.events, AllowedOrigins: p.cfg.AllowedOrigins, Observe: observeCall(log), Log: log,
 	})

@@ -29,7 +29,8 @@ func serveCommand() *cobra.Command {
 			"VAULT_ROLE_ID and VAULT_SECRET_ID (from `platform vault setup`), and optionally LATCHKEY_LISTEN,\n" +
 			"LATCHKEY_METRICS_LISTEN, LATCHKEY_NATS_URL or LATCHKEY_NATS_LISTEN with LATCHKEY_NATS_WORKER_PASSWORD,\n" +
 			"LATCHKEY_ALLOWED_ORIGINS, LATCHKEY_BEHIND_PROXY, LATCHKEY_LOG_LEVEL, VAULT_CACERT,\n" +
-			"LATCHKEY_SMTP_URL (smtps://user:password@host:465?from=address) with LATCHKEY_SMTP_CACERT, LATCHKEY_API_RATE (100).",
+			"LATCHKEY_SMTP_URL (smtps://user:password@host:465?from=address) with LATCHKEY_SMTP_CACERT, LATCHKEY_API_RATE (100),\n" +
+			"LATCHKEY_VALKEY_URL (redis:// or rediss://:password@host:6379; several edges count calls together) with LATCHKEY_EDGES.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context()) },
 	}

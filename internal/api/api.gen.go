@@ -1045,13 +1045,13 @@ type BusiestMinute struct {
 
 // CallLimit defines model for CallLimit.
 type CallLimit struct {
-	// Burst Calls at once, before the rate counts.
+	// Burst Calls at once, before the rate counts; a tenth of the rate where it is left out.
 	Burst *int `json:"burst,omitempty"`
 
 	// Concurrency Calls that may run at the same time; -1 is any number.
 	Concurrency *int `json:"concurrency,omitempty"`
 
-	// Message To who reaches it, before the seconds.
+	// Message To who reaches it. {{limit}} and {{seconds}} in it stand for the limit and the time to wait, which are otherwise said after it.
 	Message *string `json:"message,omitempty"`
 
 	// Rate Such as 60/min, or none.

@@ -42,6 +42,7 @@ type Config struct {
 	Servers Servers
 	Records Records
 	Safety  Safety
+	Limits  Limits
 }
 
 // Changes keeps what a change needs besides itself.

@@ -90,7 +90,7 @@ func fileKeys(t *testing.T, file string) []string {
 	t.Helper()
 	_, err := registry.ParseFile("x.yaml", []byte(file), noKinds{}, nil)
 	var keys []string
-	for _, m := range regexp.MustCompile(`surprise: is not known; the keys are ([\w, ]+)`).FindAllStringSubmatch(err.Error(), -1) {
+	for _, m := range regexp.MustCompile(`surprise: is not known; (?:the keys are|the only key is) ([\w, ]+)`).FindAllStringSubmatch(err.Error(), -1) {
 		keys = append(keys, strings.Split(m[1], ", ")...)
 	}
 	if len(keys) == 0 {
@@ -130,6 +130,10 @@ func TestTenantFileDeclaresWhatTheAPIChanges(t *testing.T) {
 		"MemberPut":    "tenant: x\nname: X\nmembers:\n- {email: a@b.c, surprise: 1}\n",
 		"RolePut":      "tenant: x\nname: X\nroles: {r1: {surprise: 1}}\n",
 		"ServerPut":    "tenant: x\nname: X\nservers:\n- {slug: aa, kind: none, surprise: 1}\n",
+		"CallLimits":   "tenant: x\nname: X\nlimits: {surprise: 1}\n",
+		"CallLimit":    "tenant: x\nname: X\nlimits: {user: {surprise: 1}}\n",
+		"FanOut":       "tenant: x\nname: X\nlimits: {fan_out: {surprise: 1}}\n",
+		"Repeats":      "tenant: x\nname: X\nlimits: {repeats: {surprise: 1}}\n",
 		"TenantUpdate": "tenant: x\nname: X\nsurprise: 1\n",
 	} {
 		keys := fileKeys(t, at)

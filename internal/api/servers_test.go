@@ -55,6 +55,7 @@ func serversWorld(t *testing.T) *world {
 	check(t, demos.err)
 	w := newWorld(t, func(w *world, c *Config) {
 		c.People = People{Store: w.db, EndSessions: w.db.DeleteSessionsOf}
+		c.Limits = Limits{Store: w.db}
 		c.Servers = Servers{Registry: w.db, Kinds: kinds.All(), Checker: kinds.Checker(), Provisioner: provisions{vault.NewServers(w.vault)}, People: w.db, Usage: w.db}
 		c.Servers.Try = tryOn(t, w, c)
 	})

@@ -89,6 +89,9 @@ func start(b *testing.B, bin, state string) *running {
 		}
 	}
 	r.ready = time.Since(began)
+	if err := errors.Join(r.LiftLimits(), r.LiftToolLimits("acme", "orders")); err != nil {
+		b.Fatal(err)
+	}
 	return r
 }
 

@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// object is a JSON object.
-type object = map[string]any
-
 var echoSpec = object{"tools": []object{{"name": "echo", "scope": "spare"}, {"name": "whoami", "scope": "spare"}}}
 
 // stock makes one of everything in a tenant, and returns the ids.
@@ -160,6 +157,8 @@ func (c *contract) examples() map[string]*example {
 		"getPlatformSwitch":  {},
 		"putPlatformSwitch":  {body: object{"reason": "a drill"}},
 		"liftPlatformSwitch": {status: 204},
+		"getLimits":          {},
+		"putLimits":          {body: lifted},
 
 		"applyTenant":  {body: object{"file": "tenant: acme\nname: Acme Corporation\n"}},
 		"exportTenant": {},

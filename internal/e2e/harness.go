@@ -230,7 +230,7 @@ func launch(bin, root, state string) (_ *Platform, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return p, p.logVault()
+	return p, errors.Join(p.LiftLimits(), p.logVault())
 }
 
 // Stop ends the platform as Ctrl-C does. It reports a race that the platform
