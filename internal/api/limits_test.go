@@ -70,7 +70,7 @@ func TestLimitsOverTheAPI(t *testing.T) {
 	} {
 		a := w.do("admin", "PUT", at, body)
 		p := a.problem()
-		if a.Status != http.StatusBadRequest && a.Status != http.StatusUnprocessableEntity || len(p.Errors) != 1 || p.Errors[0].Pointer != pointer {
+		if a.Status != http.StatusBadRequest && a.Status != http.StatusUnprocessableEntity || p.Errors == nil || len(*p.Errors) != 1 || (*p.Errors)[0].Pointer != pointer {
 			t.Errorf("%s: %d %s", body, a.Status, a.Body)
 		}
 	}
