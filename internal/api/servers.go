@@ -232,9 +232,6 @@ func showTool(t registry.ListedTool) Tool {
 	}
 	out.Version = ptr(max(t.Tool.Version, 1))
 	out.Confirmed = ptr(t.Tool.Confirmation.MayAsk(t.Tool.Risk))
-	if raw, err := json.Marshal(t.Tool.Safety); err == nil && string(raw) != "{}" {
-		out.Safety = (*json.RawMessage)(&raw)
-	}
 	out.Deprecated = showDeprecation(t.Tool.Deprecated)
 	if t.Revision > 0 {
 		out.Revision, out.Published = &t.Revision, &t.Published
@@ -242,11 +239,19 @@ func showTool(t registry.ListedTool) Tool {
 	return out
 }
 
-// toolsOf a definition, as far as the definition knows them.
-func toolsOf(server string, d registry.Definition) []Tool {
+// declared adds what the spec says of how the tool is kept safe, as it says it.
+func (t Tool) declared(spec json.RawMessage) Tool {
+	if raw := registry.DeclaredSafety(spec, t.Name); len(raw) > 0 {
+		t.Safety = &raw
+	}
+	return t
+}
+
+// toolsOf a definition, as far as it and its spec know them.
+func toolsOf(server string, d registry.Definition, spec json.RawMessage) []Tool {
 	out := make([]Tool, 0, len(d.Tools))
 	for _, t := range d.Tools {
-		out = append(out, showTool(registry.ListedTool{Server: server, Tool: t}))
+		out = append(out, showTool(registry.ListedTool{Server: server, Tool: t}).declared(spec))
 	}
 	return out
 }
@@ -254,7 +259,7 @@ func toolsOf(server string, d registry.Definition) []Tool {
 func showRevision(s registry.Server, r registry.Revision) (Revision, error) {
 	out := Revision{
 		Id: string(r.ID), Number: r.Number, Hash: r.Hash, Kind: r.Kind, Active: r.ID == s.Active, CreatedAt: r.CreatedAt.UTC(), CreatedBy: r.CreatedBy,
-		Tools: toolsOf(s.Slug, r.Definition), Scopes: ptr(scopesOf(r.Definition)), Resources: ptr(len(r.Definition.Resources)), Prompts: ptr(len(r.Definition.Prompts)),
+		Tools: toolsOf(s.Slug, r.Definition, r.Declared), Scopes: ptr(scopesOf(r.Definition)), Resources: ptr(len(r.Definition.Resources)), Prompts: ptr(len(r.Definition.Prompts)),
 	}
 	if len(r.Declared) > 0 {
 		text, err := registry.YAMLOf(r.Declared)

@@ -203,7 +203,7 @@ func (a *API) CheckServer(ctx context.Context, r CheckServerRequestObject) (Chec
 			if err != nil {
 				return nil, err
 			}
-			out.Tools, out.Scopes = toolsOf(r.Server, rev.Definition), scopesOf(rev.Definition)
+			out.Tools, out.Scopes = toolsOf(r.Server, rev.Definition, rev.Declared), scopesOf(rev.Definition)
 			out.Resources, out.Prompts = ptr(len(rev.Definition.Resources)), ptr(len(rev.Definition.Prompts))
 			out.Diff = ptr(showDiff(was, rev))
 			if out.Findings, err = a.findings(ctx, r.Server, rev.Definition); err != nil {

@@ -48,7 +48,12 @@ func (a *API) GetTool(ctx context.Context, r GetToolRequestObject) (GetToolRespo
 	if len(found) == 0 {
 		return nil, notFound()
 	}
-	return GetTool200JSONResponse(showTool(found[0])), nil
+	s, err := a.server(ctx, r.Server)
+	if err != nil {
+		return nil, err
+	}
+	rev, err := a.current(ctx, s)
+	return GetTool200JSONResponse(showTool(found[0]).declared(rev.Declared)), err
 }
 
 // UpdateTool implements StrictServerInterface.

@@ -131,6 +131,33 @@ func PatchTool(declared json.RawMessage, tool string, p ToolPatch) (json.RawMess
 	return nil, unlisted
 }
 
+// DeclaredSafety gives the keys of a declared tool that say how it is kept safe,
+// as they are written, or nil where there are none.
+func DeclaredSafety(declared json.RawMessage, tool string) json.RawMessage {
+	tools, ok := member(declared, whole(declared), "tools")
+	if !ok || !startsWith(declared, tools, '[') {
+		return nil
+	}
+	for _, e := range elements(declared, tools) {
+		at, ok := member(declared, e, "name")
+		var name string
+		if !ok || json.Unmarshal(declared[at.from:at.to], &name) != nil || name != tool {
+			continue
+		}
+		var b bytes.Buffer
+		entries(declared, e, func(key string, v span) {
+			if slices.Contains(SafetyKeys(), key) {
+				fmt.Fprintf(&b, ",%s:%s", quoted(key), declared[v.from:v.to])
+			}
+		})
+		if b.Len() == 0 {
+			return nil
+		}
+		return append(append(json.RawMessage("{"), b.Bytes()[1:]...), '}')
+	}
+	return nil
+}
+
 // span is where a value stands in a text.
 type span struct{ from, to int }
 
