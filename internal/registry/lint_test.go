@@ -9,7 +9,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"golang.org/x/tools/txtar"
+	"github.com/rogpeppe/go-internal/txtar"
 )
 
 var lintNeighbours = []Neighbour{{"mail", "send_email"}, {"crm", "fetch_customer"}, {"books", "lookup"}, {"orders", "search_orders_v2"}}
