@@ -35,7 +35,8 @@ func (pl *platform) openAPI(p parts, client func(*http.Request) netip.Addr, toke
 		Observe: observeAPI, Log: pl.log, Rate: api.Rate{PerSecond: float64(p.cfg.APIRate), Burst: 4 * p.cfg.APIRate},
 		People: peopleOf(p.db, pl.signin, pl.post, pl.work), Servers: serversOf(p.db, p.vault, gateway), Records: pl.records(),
 		Apps: api.Apps{Clients: p.db, Keys: p.db, Operators: p.db}, Safety: api.Safety{Switches: pl.board, Events: p.db},
-		Limits: api.Limits{Store: p.db, Where: func() string { return string(pl.limits.Where()) }},
+		Limits:    api.Limits{Store: p.db, Where: func() string { return string(pl.limits.Where()) }},
+		Approvals: api.Approvals{Store: p.db, Keys: p.db},
 	})
 	return err
 }
@@ -66,7 +67,7 @@ func seedAccess(ctx context.Context, pl *platform, s *devSecrets) error {
 		}
 	}
 	now := time.Now()
-	template := callers.Key{Name: "platform dev", CreatedBy: "platform dev", CreatedAt: now, ExpiresAt: now.Add(demoKeyLifetime)}
+	template := callers.Key{Name: "platform dev", CreatedBy: "platform dev", Author: callers.ByOperator, CreatedAt: now, ExpiresAt: now.Add(demoKeyLifetime)}
 	k, err := pl.db.OperatorKeyByHash(ctx, callers.HashOf(s.OperatorKey))
 	if err != nil && !fault.HasCode(err, fault.NotFound) {
 		return err

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"latchkey/internal/api"
+	"latchkey/internal/approvals"
 	"latchkey/internal/audit"
 	"latchkey/internal/authn"
 	"latchkey/internal/console"
@@ -64,6 +65,8 @@ type platform struct {
 	board   switches.Board
 	toggles toggles
 	limits  *limits.Limiter
+	// decisions wake calls that wait for an approval.
+	decisions approvals.Waiters
 
 	usageUpto atomic.Int64 // Unix seconds up to when calls were added up
 	stateDir  string       // of `platform dev`
@@ -112,8 +115,13 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 		switch c.Topic {
 		case "operation":
 			pl.work.Wake()
-		case "switch", postgres.Reconnected:
+		case "switch":
 			pl.toggles.look()
+		case "approval":
+			pl.decisions.Wake(tenants.ID(c.Tenant), c.ID)
+		case postgres.Reconnected:
+			pl.toggles.look()
+			pl.decisions.WakeAll()
 		}
 	}
 	client := clientAddr(p.cfg.TrustedProxies)
@@ -147,6 +155,7 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 		Sites: p.sites, Verifier: tokens, Registry: pl.cached, People: pl.cached, Versions: pl.cached,
 		Challenged: pl.oauth.NoteChallenge, Signer: signer, Dispatch: dispatcher{pl.edge}, Limits: pl.limits, Audit: pl.audit,
 		Once: mcpgateway.Once{Store: p.db, Sealer: envelope}, Results: p.db, Sealer: envelope,
+		Approvals: p.db, Decisions: &pl.decisions, Mail: pl.post.send,
 		Switches: pl.cached, Events: pl.events, AllowedOrigins: p.cfg.AllowedOrigins, Observe: observeCall(log), Log: log,
 	})
 	pl.toggles.stop = gateway.StopSwitchedOff
@@ -161,6 +170,7 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	pl.server.RegisterOnShutdown(pl.tails.Close) // else their readers keep it waiting
+	pl.server.RegisterOnShutdown(pl.decisions.Close)
 	if err := prometheus.Register(gauges{pl}); err != nil {
 		return nil, err
 	}
@@ -292,6 +302,9 @@ func (pl *platform) housekeeping(ctx context.Context) {
 		}
 		if _, err := pl.db.CollectResults(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			pl.log.Error("collect large results", "error", err)
+		}
+		if _, err := pl.db.CollectAgreements(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			pl.log.Error("collect confirmations and approvals", "error", err)
 		}
 		if n, err := pl.oauth.CollectClients(ctx); err != nil && ctx.Err() == nil {
 			pl.log.Error("collect clients", "error", err)

@@ -43,6 +43,8 @@ type Config struct {
 	Records Records
 	Safety  Safety
 	Limits  Limits
+	// The parts of Safety.
+	Approvals Approvals
 }
 
 // Changes keeps what a change needs besides itself.

@@ -31,6 +31,19 @@ func (a *API) newKeyFrom(ctx context.Context, name string, days *int) callers.Ke
 	return callers.Key{Name: name, CreatedBy: callerOf(ctx).Actor(), CreatedAt: now, ExpiresAt: now.AddDate(0, 0, n)}
 }
 
+// author is whose right the caller acts with: of a key, that of who made it.
+func (a *API) author(ctx context.Context) (string, error) {
+	switch caller := callerOf(ctx); {
+	case caller.Operator():
+		return callers.ByOperator, nil
+	case caller.User != "":
+		return string(caller.User), nil
+	default:
+		k, err := a.Apps.Keys.APIKey(ctx, tenantOf(ctx).ID, caller.ID)
+		return k.Author, err
+	}
+}
+
 // ListAPIKeys lists a tenant's keys, newest first.
 func (a *API) ListAPIKeys(ctx context.Context, in ListAPIKeysRequestObject) (ListAPIKeysResponseObject, error) {
 	const op = "listAPIKeys"
@@ -74,6 +87,9 @@ func (a *API) CreateAPIKey(ctx context.Context, in CreateAPIKeyRequestObject) (C
 		return nil, err
 	}
 	k := a.newKeyFrom(ctx, in.Body.Name, in.Body.ExpiresInDays)
+	if k.Author, err = a.author(ctx); err != nil {
+		return nil, err
+	}
 	k.Permissions = asked
 	k, secret := callers.NewKey(k)
 	if err := a.Apps.Keys.CreateAPIKey(ctx, t.ID, k); err != nil {

@@ -108,7 +108,7 @@ func tryOn(t *testing.T, w *world, c *Config) func(context.Context, TryCall) (Tr
 	check(t, err)
 	check(t, workerConn.Flush())
 	gateway := mcpgateway.New(mcpgateway.Config{
-		Sites: c.Sites, Verifier: nobody{}, Registry: w.db, People: w.db, Signer: signer, Dispatch: dispatch{edge}, Audit: c.Audit,
+		Sites: c.Sites, Verifier: nobody{}, Registry: w.db, People: w.db, Signer: signer, Dispatch: dispatch{edge}, Audit: c.Audit, Approvals: w.db,
 	})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -450,7 +450,18 @@ func TestTryRunsAToolAsThePerson(t *testing.T) {
 	}
 	// A tool with effects has its intent on record.
 	check(t, w.db.PutRole(t.Context(), w.acme.ID, tenants.Role{Name: "member", Scopes: []tenants.Scope{{Server: w.serverID("orders"), Name: "tool:forget_orders"}}}))
-	w.must(200, "admin", "POST", at+"/revisions/1/try", object{"tool": "forget_orders"})
+	asked := into[TryResult](t, w.must(200, "admin", "POST", at+"/revisions/1/try", object{"tool": "forget_orders"}))
+	var dry struct {
+		Pending struct {
+			Next struct{ Arguments json.RawMessage }
+		}
+	}
+	if !asked.IsError || asked.Structured == nil || json.Unmarshal(*asked.Structured, &dry) != nil || len(dry.Pending.Next.Arguments) == 0 {
+		t.Fatalf("it cannot be undone and was not asked for first: %+v", asked)
+	}
+	if done := into[TryResult](t, w.must(200, "admin", "POST", at+"/revisions/1/try", object{"tool": "forget_orders", "arguments": dry.Pending.Next.Arguments})); deref(done.Worker) != "w1" || deref(asked.Worker) != "" { // the database refuses it
+		t.Errorf("%+v %s", done, deref(done.Text))
+	}
 	if events, err = w.db.AuditEvents(t.Context(), w.acme.ID, time.Time{}, 1000); err != nil || !slices.ContainsFunc(events, func(e audit.Event) bool { return e.Method == "tools/call" && e.Phase == audit.Intent }) {
 		t.Errorf("no intent: %v", err)
 	}

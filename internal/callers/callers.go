@@ -23,11 +23,17 @@ type Key struct {
 	Hint        string               // the beginning and the last four characters
 	Permissions []tenants.Permission // of a tenant's key
 	CreatedBy   string
-	CreatedAt   time.Time
-	ExpiresAt   time.Time // zero: until it is revoked
-	LastUsedAt  time.Time // to the minute; zero: never
-	RevokedAt   time.Time // zero: in force
+	// Author is whose right a tenant's key was made with, also through other
+	// keys: the id of a person, or ByOperator. Empty where that is not known.
+	Author     string
+	CreatedAt  time.Time
+	ExpiresAt  time.Time // zero: until it is revoked
+	LastUsedAt time.Time // to the minute; zero: never
+	RevokedAt  time.Time // zero: in force
 }
+
+// ByOperator is the author of a key that was made by who runs the platform.
+const ByOperator = "operator"
 
 // Live reports whether the key opens anything.
 func (k Key) Live(now time.Time) bool {

@@ -75,7 +75,7 @@ type Tool struct {
 	Title       string
 	Description string
 	Risk        registry.Risk // anything unknown counts as destructive
-	Approval    bool          // each call asks an approver
+	Approval    bool          // a call may have to be approved by somebody else
 }
 
 // Duration is a choice of how long the permission lasts. Zero is until it is

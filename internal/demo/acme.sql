@@ -1,7 +1,7 @@
 -- Acme sells office furniture.
 
 INSERT INTO staff VALUES
-    ('dana@acme.test', NULL), ('fred@acme.test', NULL), ('vic@acme.test', NULL),
+    ('dana@acme.test', NULL), ('fred@acme.test', NULL), ('lena@acme.test', NULL), ('vic@acme.test', NULL),
     ('sam@acme.test', 'north');
 
 INSERT INTO customers

@@ -31,6 +31,7 @@ func (c *contract) stock(tenant string) map[string]string {
 	made["key"] = key.Key.ID
 
 	who := map[string]string{"acme": "fred@acme.test", "globex": "gina@globex.test"}[tenant]
+	made["approval"] = c.approval(tenant, who)
 	c.p.Token(c.T, who, "orders", read)
 	var grants struct{ Data []struct{ ID, Client string } }
 	c.must("operator", "GET", at+"/grants?server=orders&status=active", nil, http.StatusOK, &grants)
@@ -53,6 +54,25 @@ func (c *contract) stock(tenant string) map[string]string {
 	return made
 }
 
+// approval is one that somebody's call waits for.
+func (c *contract) approval(tenant, who string) string {
+	c.Helper()
+	at, role := "/tenants/"+tenant, map[string]string{"acme": "finance", "globex": "admin"}[tenant]
+	c.must("operator", "PUT", at+"/servers/waits", object{"kind": "echo", "publish": true,
+		"spec": object{"tools": []object{{"name": "echo", "scope": "waits", "approval": object{"role": "spare"}}}}}, http.StatusOK, nil)
+	c.must("operator", "PATCH", at+"/access", object{"changes": []object{{"role": role, "server": "waits", "scope": "waits", "open": true}}}, http.StatusOK, nil)
+	k := c.p.Token(c.T, who, "waits", "waits")
+	if f, err := c.p.MustCall(c.T, c.p.Resource(tenant, "waits"), k.Access, "echo", object{"text": tenant}).Failure(); err != nil || f == nil || f.Code != "approval_pending" {
+		c.Fatalf("a call that waits for approval: %+v, %v", f, err)
+	}
+	var waiting struct{ Data []struct{ ID string } }
+	c.must("operator", "GET", at+"/approvals?status=pending&server=waits", nil, http.StatusOK, &waiting)
+	if len(waiting.Data) != 1 {
+		c.Fatalf("%d approvals wait", len(waiting.Data))
+	}
+	return waiting.Data[0].ID
+}
+
 // examples has every operation. What one deletes, no other needs.
 func (c *contract) examples() map[string]*example {
 	acme, globex := c.stock("acme"), c.stock("globex")
@@ -67,6 +87,7 @@ func (c *contract) examples() map[string]*example {
 	client, noClient := one("client", acme["client"], globex["client"])
 	key, noKey := one("key", acme["key"], globex["key"])
 	event, noEvent := one("event", acme["event"], globex["event"])
+	approval, noApproval := one("approval", acme["approval"], globex["approval"])
 	op, noOp := one("operation", acme["operation"], globex["operation"])
 	off, noSwitch := one("target", acme["switch"], globex["switch"])
 	safety, noSafety := one("safety_event", acme["safetyEvent"], globex["safetyEvent"])
@@ -142,6 +163,10 @@ func (c *contract) examples() map[string]*example {
 		"createAPIKey": {body: object{"name": "another", "permissions": []string{"audit:read"}}, status: 201},
 		"getAPIKey":    {path: key, foreign: noKey},
 		"revokeAPIKey": {path: key, foreign: noKey, status: 204},
+
+		"listApprovals":  {query: "?status=pending"},
+		"getApproval":    {path: approval, foreign: noApproval},
+		"decideApproval": {path: approval, foreign: noApproval, body: object{"decision": "approve", "reason": "Fine."}},
 
 		"listAuditEvents": {query: "?server=orders"},
 		"getAuditEvent":   {path: event, foreign: noEvent},

@@ -35,6 +35,8 @@ var layer = map[string]int{
 // sameLayer lists the imports within a layer, each with its reason.
 var sameLayer = map[[2]string]string{
 	{"internal/audit", "internal/registry"}:     "a record names a server and a revision by registry's ids",
+	{"internal/approvals", "internal/registry"}: "an approval names a server by registry's id, and its tool's risk",
+	{"internal/approvals", "internal/callers"}:  "a key may decide, but not for who made it",
 	{"internal/events", "internal/registry"}:    "an event names a server by registry's id",
 	{"internal/registry", "internal/switches"}:  "a tenant file declares kill switches",
 	{"internal/oauth", "internal/consent"}:      "the authorization endpoint shows the page; consent knows no OAuth",

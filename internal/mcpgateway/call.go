@@ -40,6 +40,11 @@ type call struct {
 	check    func(json.RawMessage) error
 	progress func(done, total float64, message string)
 
+	confirmation      string // the token that came with the call
+	takesConfirmation bool   // as an argument
+	declined          bool   // the person was asked and said no
+	pending           *pending
+
 	tool    *registry.Tool       // nil for resources and prompts
 	notes   audit.Notes          // for the record
 	access  registry.Access      // with which it runs; empty: its risk's
@@ -134,11 +139,18 @@ func (g *Gateway) callTool(ctx context.Context, rev registry.Revision, tool *reg
 	if unknown != nil { // what the caller listed cannot be read
 		return toolError(fault.Of(g.recordRefusal(ctx, c, unknown)), c.id)
 	}
+	c.answered(ctx, req.Params)
+	if token, ok := req.Params.Meta[metaConfirmation].(string); ok && c.confirmation == "" {
+		c.confirmation = token
+	}
 	var err error
 	if c.givenKey, err = idempotencyKey(req.Params.Meta); err != nil {
 		return toolError(fault.Of(g.recordRefusal(ctx, c, err)), c.id)
 	}
 	res, err := g.run(ctx, c)
+	if fault.HasCode(err, fault.ConfirmationNeeded) && canAsk(ctx, req, ex) {
+		return c.pending.question(ctx)
+	}
 	return c.marked(g.replyTool(c, res, err))
 }
 

@@ -39,6 +39,7 @@ type directTool struct {
 	revision  registry.Revision
 	tool      *registry.Tool
 	validator *validator
+	asks      bool // for a confirmation, if need be of the person at the client
 }
 
 // direct reads a request, or leaves it to the SDK. The body is valid JSON and
@@ -63,7 +64,7 @@ func (g *Gateway) direct(r *http.Request, ex *exchange, body []byte) (directCall
 		return none, false
 	}
 	tool := g.servers.directTool(ex.hosted, h["Mcp-Name"][0])
-	if tool == nil {
+	if tool == nil || tool.asks && bytes.Contains(meta, []byte(`"elicitation"`)) {
 		return none, false
 	}
 	return directCall{id: id, tool: tool, req: &mcp.CallToolRequest{
@@ -96,7 +97,7 @@ func directMeta(raw []byte) (m mcp.Meta, ok bool) {
 			return plainClient(value)
 		case "progressToken":
 			return false
-		case "traceparent", metaIdempotencyKey:
+		case "traceparent", metaIdempotencyKey, metaConfirmation:
 			read = true
 		}
 		return !bytes.HasPrefix(name, []byte(own))
@@ -252,7 +253,8 @@ func (d directCall) failure(f *fault.Error) []byte {
 	return append(append(append(append([]byte(`{"jsonrpc":"2.0","id":`), d.id...), `,"error":`...), detail...), '}')
 }
 
-// encode writes the result. No tool asks its caller for input yet.
+// encode writes the result. A call that may ask its caller for input is not
+// taken.
 func (d directCall) encode(res *mcp.CallToolResult, server json.RawMessage) ([]byte, error) {
 	b := make([]byte, 0, 1024)
 	b = append(append(append(b, `{"jsonrpc":"2.0","id":`...), d.id...), `,"result":{"_meta":`...)

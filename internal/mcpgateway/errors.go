@@ -36,7 +36,7 @@ type failure struct {
 
 // errorSchema describes failure. Tools with an output schema publish it beside
 // their own: clients check structuredContent of failed calls too.
-const errorSchema = `{"type":"object","required":["error"],"properties":{"error":{"type":"object","required":["category","code","message"],"properties":{"category":{"type":"string","enum":["access","validation","downstream","rate_limit","internal"]},"code":{"type":"string"},"message":{"type":"string"},"retry_after_s":{"type":"integer","description":"seconds to wait before trying again"},"scope":{"type":"string"},"details":{"type":"array","items":{"type":"object"}},"call_id":{"type":"string"}}}}}`
+const errorSchema = `{"type":"object","required":["error"],"properties":{"error":{"type":"object","required":["category","code","message"],"properties":{"category":{"type":"string","enum":["access","validation","downstream","rate_limit","internal"]},"code":{"type":"string"},"message":{"type":"string"},"retry_after_s":{"type":"integer","description":"seconds to wait before trying again"},"scope":{"type":"string"},"details":{"type":"array","items":{"type":"object"}},"call_id":{"type":"string"}}},"pending":{"type":"object","description":"whose word the call waits for, and what to call next; nothing was done","properties":{"kind":{"type":"string","enum":["confirmation","approval"]},"message":{"type":"string"},"confirmation":{"type":"string"},"approval":{"type":"string"},"role":{"type":"string"},"expires_at":{"type":"string"},"next":{"type":"object"}}}}}`
 
 func failureOf(f *fault.Error, callID string) failure {
 	return failure{
@@ -79,6 +79,10 @@ func advice(f *fault.Error) string {
 		return "do not repeat: check first whether it took effect"
 	case fault.Cancelled:
 		return "it was cancelled"
+	case fault.ConfirmationNeeded:
+		return "this was a dry run: nothing was done"
+	case fault.ApprovalPending:
+		return fmt.Sprintf("nothing was done; call again in %d s, or when it was approved", max(1, seconds(f.RetryAfter)))
 	}
 	switch f.Code.Category {
 	case fault.Access:

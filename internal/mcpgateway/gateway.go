@@ -16,11 +16,13 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"latchkey/internal/approvals"
 	"latchkey/internal/audit"
 	"latchkey/internal/authn"
 	"latchkey/internal/events"
 	"latchkey/internal/guard"
 	"latchkey/internal/limits"
+	"latchkey/internal/mail"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 	"latchkey/internal/secret"
@@ -57,6 +59,14 @@ type Config struct {
 	Audit interface {
 		Add(ctx context.Context, e audit.Event) error
 	}
+	// Approvals keep what a call has to wait for.
+	Approvals ApprovalStore
+	// Decisions wake calls that wait for one; nil: they look when they give up.
+	Decisions *approvals.Waiters
+	// Mail takes letters to who may approve; nil where none are sent.
+	Mail interface {
+		Send(ctx context.Context, m mail.Message) error
+	}
 	// Switches say what is switched off; nil: nothing is.
 	Switches Switches
 	// Events takes what somebody should look at; nil: nobody.
@@ -79,6 +89,16 @@ type Config struct {
 	Versions Versions
 	Now      func() time.Time // nil: the clock; of days, such as sunsets
 	Log      *slog.Logger
+}
+
+// ApprovalStore is what the gateway asks of approvals.Store.
+type ApprovalStore interface {
+	CreateConfirmation(ctx context.Context, t tenants.ID, c approvals.Confirmation) error
+	UseConfirmation(ctx context.Context, t tenants.ID, token approvals.Hash, s approvals.Subject, grant string, u approvals.Use) (approvals.Confirmation, error)
+	DropConfirmation(ctx context.Context, t tenants.ID, token approvals.Hash, by tenants.UserID) error
+	AskApproval(ctx context.Context, t tenants.ID, a approvals.Approval, u approvals.Use) (approvals.Approval, approvals.Outcome, error)
+	Approval(ctx context.Context, t tenants.ID, id string) (approvals.Approval, error)
+	ApproversToTell(ctx context.Context, t tenants.ID, a approvals.Approval, at time.Time) ([]tenants.User, error)
 }
 
 // Observation is a call as it was recorded.
@@ -113,6 +133,7 @@ type Gateway struct {
 	listings *listings
 	flights  flights
 	running  running
+	letters  *letters
 	// A modern request is stateless; whether it may be answered by plain JSON
 	// is decided for each. A legacy session lives in the stateful handler.
 	stateless, streaming, stateful http.Handler
@@ -149,10 +170,14 @@ func New(cfg Config) *Gateway {
 	if cfg.Switches == nil {
 		cfg.Switches = nothingOff{}
 	}
+	if cfg.Decisions == nil {
+		cfg.Decisions = &approvals.Waiters{}
+	}
 	g := &Gateway{
 		cfg: cfg, listings: &listings{store: cfg.Versions, log: cfg.Log, pending: map[listedKey]registry.RevisionID{}},
 		running: running{calls: map[*call]context.CancelCauseFunc{}},
 	}
+	g.letters = newLetters(&g.cfg)
 	g.servers = newServers(g)
 	pick := func(r *http.Request) *mcp.Server {
 		if ex := exchangeOf(auth.TokenInfoFromContext(r.Context())); ex != nil {

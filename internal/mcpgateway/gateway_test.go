@@ -60,7 +60,7 @@ func newWorld(t testing.TB, change ...func(*world, *Config)) *world {
 	rev, err := registry.NewRevision(srv, json.RawMessage(`{}`), registry.Definition{
 		Tools: []registry.Tool{
 			{Name: "look", InputSchema: object, Scope: "read", Risk: registry.Reads, OutputSchema: json.RawMessage(`{"type":"object","required":["n"],"properties":{"n":{"type":"integer"}}}`)},
-			{Name: "refund", InputSchema: object, Scope: "write", Risk: registry.Destructive},
+			{Name: "refund", InputSchema: object, Scope: "write", Risk: registry.Destructive, Safety: registry.Safety{Confirmation: registry.Confirmation{Ask: registry.ConfirmNever}}},
 			{Name: "hidden", InputSchema: object, Scope: "secret", Risk: registry.Reads},
 		},
 		Resources: []registry.Resource{{Name: "doc", URITemplate: "doc://{id}", Scope: "read"}, {Name: "top", URI: "top://secret", Scope: "secret"}},

@@ -23,14 +23,14 @@ import (
 	"latchkey/internal/tenants"
 )
 
-// shelf keeps results in memory and seals with what can be seen.
-type shelf struct {
+// drawer keeps results in memory and seals with what can be seen.
+type drawer struct {
 	mu   sync.Mutex
 	kept map[string]guard.Kept
 	full bool
 }
 
-func (s *shelf) KeepResult(_ context.Context, t tenants.ID, k guard.Kept, _ int64) error {
+func (s *drawer) KeepResult(_ context.Context, t tenants.ID, k guard.Kept, _ int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.full {
@@ -40,7 +40,7 @@ func (s *shelf) KeepResult(_ context.Context, t tenants.ID, k guard.Kept, _ int6
 	return nil
 }
 
-func (s *shelf) KeptPart(_ context.Context, t tenants.ID, id string, part int, now time.Time) (guard.Kept, error) {
+func (s *drawer) KeptPart(_ context.Context, t tenants.ID, id string, part int, now time.Time) (guard.Kept, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k, ok := s.kept[string(t)+id]
@@ -51,13 +51,13 @@ func (s *shelf) KeptPart(_ context.Context, t tenants.ID, id string, part int, n
 	return k, nil
 }
 
-func (s *shelf) CollectResults(context.Context, time.Time) (int64, error) { return 0, nil }
+func (s *drawer) CollectResults(context.Context, time.Time) (int64, error) { return 0, nil }
 
-func (s *shelf) Seal(_ context.Context, t tenants.ID, place string, b []byte) ([]byte, error) {
+func (s *drawer) Seal(_ context.Context, t tenants.ID, place string, b []byte) ([]byte, error) {
 	return append([]byte(string(t)+place+"\x00"), b...), nil
 }
 
-func (s *shelf) Open(_ context.Context, t tenants.ID, place string, b []byte) ([]byte, error) {
+func (s *drawer) Open(_ context.Context, t tenants.ID, place string, b []byte) ([]byte, error) {
 	text, ok := strings.CutPrefix(string(b), string(t)+place+"\x00")
 	if !ok {
 		return nil, errors.New("sealed for another place")
@@ -65,22 +65,10 @@ func (s *shelf) Open(_ context.Context, t tenants.ID, place string, b []byte) ([
 	return []byte(text), nil
 }
 
-// raised collects events.
-type raised struct {
-	mu  sync.Mutex
-	all []events.Event
-}
-
-func (r *raised) Raise(_ context.Context, e events.Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.all = append(r.all, e)
-}
-
 // guardedWorld is a world whose tool look is run by a real worker's guard.
-func guardedWorld(t *testing.T, answer string, rule registry.OutputGuard) (*world, *shelf, *raised) {
+func guardedWorld(t *testing.T, answer string, rule registry.OutputGuard) (*world, *drawer, *raised) {
 	w := newWorld(t)
-	s, r := &shelf{kept: map[string]guard.Kept{}}, &raised{}
+	s, r := &drawer{kept: map[string]guard.Kept{}}, &raised{}
 	w.gateway.cfg.Results, w.gateway.cfg.Sealer, w.gateway.cfg.Events = s, s, r
 	for i := range w.hosted.Revision.Definition.Tools {
 		if tool := &w.hosted.Revision.Definition.Tools[i]; tool.Name == "look" {

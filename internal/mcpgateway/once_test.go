@@ -37,6 +37,7 @@ type shop struct {
 	raised raised
 }
 
+// raised collects events.
 type raised struct {
 	mu  sync.Mutex
 	all []events.Event

@@ -27,7 +27,7 @@ func (g *Gateway) resultOf(c *call, res *runtime.Result, err error) *mcp.CallToo
 		if f.Code.Category == fault.Internal {
 			g.cfg.Log.Error("call failed", "call", c.id, "tool", c.name, "error", err)
 		}
-		return toolError(f, c.id)
+		return c.refuse(f)
 	}
 	out := res.Tool
 	if out == nil {
@@ -38,6 +38,20 @@ func (g *Gateway) resultOf(c *call, res *runtime.Result, err error) *mcp.CallToo
 	}
 	if out.IsError && out.StructuredContent == nil {
 		out.StructuredContent = map[string]any{"error": failureOf(fault.New(fault.ToolFailed, "The tool reported a failure; its text says what."), c.id)}
+	}
+	return out
+}
+
+// refuse says a failure, and what a call that was not run waits for. Such an
+// answer is an error to programs, which look at isError and nothing else: who
+// takes a dry run for the deed would report as done what was not.
+func (c *call) refuse(f *fault.Error) *mcp.CallToolResult {
+	out := toolError(f, c.id)
+	if p := c.pending; p != nil {
+		out.StructuredContent = map[string]any{"error": failureOf(f, c.id), "pending": p}
+		if p.Kind == "confirmation" {
+			out.Content = []mcp.Content{&mcp.TextContent{Text: p.dryRun(c) + "\n(" + advice(f) + "; call " + c.id + ")"}}
+		}
 	}
 	return out
 }

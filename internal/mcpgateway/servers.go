@@ -169,7 +169,7 @@ func (g *Gateway) build(h registry.Hosted, into *builtServer) {
 			continue
 		}
 		into.listed = append(into.listed, listed)
-		into.tools[t.Name] = &directTool{h.Revision, t, v}
+		into.tools[t.Name] = &directTool{h.Revision, t, v, t.Confirmation.MayAsk(t.Risk)}
 		// Arguments that are to stand in headers too are the SDK's to compare.
 		if !bytes.Contains(t.InputSchema, []byte("x-mcp-header")) {
 			into.direct[t.Name] = into.tools[t.Name]
@@ -185,7 +185,7 @@ func (g *Gateway) build(h registry.Hosted, into *builtServer) {
 	for i := range def.Prompts {
 		g.addPrompt(srv, h.Revision, &def.Prompts[i])
 	}
-	srv.AddReceivingMiddleware(g.recoverPanics, g.followRevision(h.Revision.ID), g.filterLists(&def))
+	srv.AddReceivingMiddleware(g.recoverPanics, g.followRevision(h.Revision.ID), g.filterLists(&def), g.fallBack)
 	into.server = srv
 	var err error
 	if into.info, err = json.Marshal(mcp.Meta{mcp.MetaKeyServerInfo: self}); err != nil {
@@ -207,7 +207,7 @@ func (g *Gateway) addTool(srv *mcp.Server, rev registry.Revision, t *registry.To
 		return nil, nil, err
 	}
 	tool = &mcp.Tool{
-		Name: t.Name, Title: t.Title, Description: described(t), InputSchema: t.InputSchema,
+		Name: t.Name, Title: t.Title, Description: described(t), InputSchema: servedSchema(t),
 		Annotations: &mcp.ToolAnnotations{
 			Title: t.Title, ReadOnlyHint: t.Risk == registry.Reads, IdempotentHint: t.Idempotent,
 			DestructiveHint: new(t.Risk == registry.Destructive), OpenWorldHint: new(t.OpenWorld),

@@ -63,10 +63,10 @@ func (g *Gateway) Try(ctx context.Context, t TryCall) (Tried, error) {
 	c.progress, c.trace = func(float64, float64, string) {}, traceparent(nil, ex)
 	res, err := g.run(ctx, c)
 	tried := Tried{CallID: c.id, Worker: c.outcome.Worker, Latency: time.Since(c.began)}
-	if err != nil {
+	if err != nil && c.pending == nil {
 		return tried, err
 	}
-	out := g.replyTool(c, res, nil)
+	out := g.replyTool(c, res, err) // that a word is missing is an answer too: it says what to call next
 	tried.IsError, tried.Text = out.IsError, readable(out.Content)
 	switch structured := out.StructuredContent.(type) {
 	case nil:
@@ -100,11 +100,19 @@ func readable(content []mcp.Content) string {
 
 // newToolCall is a call of a tool, without what its caller has to say.
 func newToolCall(ex *exchange, rev registry.Revision, tool *registry.Tool, v *validator, input json.RawMessage) *call {
+	check, takes, token := v.check, mayConfirm(tool), ""
+	if takes {
+		var err error
+		if input, token, err = takeConfirmation(input); err != nil {
+			check = func(json.RawMessage) error { return err }
+		}
+	}
 	id := newCallID()
 	return &call{
+		confirmation: token, takesConfirmation: takes,
 		ex: ex, id: id, key: id, op: runtime.CallTool, name: tool.Name, scope: tool.Scope, hash: tool.Hash,
 		risk: tool.Risk, repeat: tool.Risk == registry.Reads || tool.Idempotent || tool.Idempotency.Repeatable,
 		timeout:  timeoutOf(tool.Timeout),
-		revision: rev, tool: tool, input: input, began: time.Now(), check: v.check,
+		revision: rev, tool: tool, input: input, began: time.Now(), check: check,
 	}
 }

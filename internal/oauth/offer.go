@@ -73,7 +73,7 @@ func pageScopes(d *registry.Definition, o offer) []consent.Scope {
 		sc := consent.Scope{Name: name, Allowed: o.known && contains(o.before.Scopes, name)}
 		for _, tool := range d.Tools {
 			if tool.Scope == name {
-				sc.Tools = append(sc.Tools, consent.Tool{Name: tool.Name, Title: tool.Title, Description: tool.Description, Risk: tool.Risk})
+				sc.Tools = append(sc.Tools, consent.Tool{Name: tool.Name, Title: tool.Title, Description: tool.Description, Risk: tool.Risk, Approval: tool.Approval != nil})
 			}
 		}
 		for _, r := range d.Resources {

@@ -13,7 +13,7 @@ import (
 
 var _ callers.Keys = (*DB)(nil)
 
-const keyColumns = `k.id, k.name, k.hash, k.hint, k.permissions, k.created_by, k.created_at, k.expires_at, k.last_used_at, k.revoked_at`
+const keyColumns = `k.id, k.name, k.hash, k.hint, k.permissions, k.created_by, k.author, k.created_at, k.expires_at, k.last_used_at, k.revoked_at`
 
 // callerKeyRow is where a key's columns are scanned to.
 type callerKeyRow struct {
@@ -23,7 +23,7 @@ type callerKeyRow struct {
 }
 
 func (r *callerKeyRow) fields() []any {
-	return []any{&r.ID, &r.Name, &r.hash, &r.Hint, &r.Permissions, &r.CreatedBy, &r.CreatedAt, &r.expires, &r.used, &r.revoked}
+	return []any{&r.ID, &r.Name, &r.hash, &r.Hint, &r.Permissions, &r.CreatedBy, &r.Author, &r.CreatedAt, &r.expires, &r.used, &r.revoked}
 }
 
 func (r *callerKeyRow) key() callers.Key {
@@ -88,9 +88,9 @@ func (db *DB) CreateAPIKey(ctx context.Context, t tenants.ID, k callers.Key) (er
 	defer fault.Wrap(&err, "postgres.CreateAPIKey(%s)", t)
 	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
-			INSERT INTO api_keys (tenant_id, id, name, hash, hint, permissions, created_by, created_at, expires_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			t, k.ID, k.Name, k.Hash[:], k.Hint, k.Permissions, k.CreatedBy, k.CreatedAt, nullTime(k.ExpiresAt))
+			INSERT INTO api_keys (tenant_id, id, name, hash, hint, permissions, created_by, author, created_at, expires_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+			t, k.ID, k.Name, k.Hash[:], k.Hint, k.Permissions, k.CreatedBy, k.Author, k.CreatedAt, nullTime(k.ExpiresAt))
 		return err
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"latchkey/internal/approvals"
 	"latchkey/internal/audit"
 	"latchkey/internal/callers"
 	"latchkey/internal/events"
@@ -98,6 +99,8 @@ type place struct {
 	off            switches.Switch
 	event          string
 	kept           guard.Kept
+	confirmation   approvals.Confirmation
+	approval       approvals.Approval
 }
 
 var began = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
@@ -177,6 +180,12 @@ func settle(t testing.TB, db *postgres.DB, slug string) *place {
 	p.event = es[0].ID
 	p.kept = keptOf(p)
 	check(t, db.KeepResult(ctx, p.id, p.kept, 1<<20))
+	p.confirmation = newConfirmation(p)
+	check(t, db.CreateConfirmation(ctx, p.id, p.confirmation))
+	p.approval, _, err = db.AskApproval(ctx, p.id, newApproval(p), useNow)
+	check(t, err)
+	_, err = db.ApproversToTell(ctx, p.id, toldOf(p), began)
+	check(t, err)
 	return p
 }
 
@@ -193,6 +202,30 @@ func keptOf(p *place) guard.Kept {
 		ID: tenants.RandomID("kr"), Server: p.server.ID, User: p.user.ID, Grant: p.grant.ID, Scope: "tool:say", Tool: "say",
 		Parts: []guard.KeptPart{{MIME: "application/json", Sealed: []byte("x")}}, CreatedAt: began, ExpiresAt: began.Add(guard.KeepFor),
 	}
+}
+
+var useNow = approvals.Use{Key: approvals.HashOf("key"), Call: "ca1", At: began, Until: began.Add(time.Hour)}
+
+func subjectOf(p *place) approvals.Subject {
+	return approvals.Subject{User: p.user.ID, Server: p.server.ID, Tool: "say", Definition: "d", Request: approvals.RequestHash(nil)}
+}
+
+func newConfirmation(p *place) approvals.Confirmation {
+	_, token := approvals.NewToken()
+	return approvals.Confirmation{ID: tenants.RandomID("cn"), Token: token, Subject: subjectOf(p), Grant: p.grant.ID, CreatedAt: began, ExpiresAt: began.Add(time.Hour)}
+}
+
+func newApproval(p *place) approvals.Approval {
+	return approvals.Approval{ID: tenants.RandomID("ap"), Subject: subjectOf(p), Client: p.client.ID, Risk: registry.Writes, Arguments: []byte("{}"), Role: "member",
+		CallID: "ca1", RequestedAt: began, ExpiresAt: began.Add(time.Hour)}
+}
+
+// toldOf is an approval that somebody else asked for, so that the person of the
+// place is told.
+func toldOf(p *place) approvals.Approval {
+	a := newApproval(p)
+	a.User = "us222222222222222222"
+	return a
 }
 
 func newAPIKey() callers.Key {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"latchkey/internal/audit"
 	"maps"
 	"reflect"
 	"slices"
@@ -16,6 +15,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"latchkey/internal/approvals"
+	"latchkey/internal/audit"
 	"latchkey/internal/callers"
 	"latchkey/internal/events"
 	"latchkey/internal/fault"
@@ -33,7 +34,7 @@ import (
 // one has to be thought about.
 var notOneTenants = []string{
 	"Close", "Ping", "Health", "CheckSchema", "Endpoint", "Listen", "AcrossTenants", // of the database itself
-	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", "CollectAnswers", "CollectCalls", "CollectResults", "InsertEvents", "CollectEvents", "EndSwitches", "CountSwitches", // named exceptions
+	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", "CollectAnswers", "CollectCalls", "CollectAgreements", "CollectResults", "InsertEvents", "CollectEvents", "EndSwitches", "CountSwitches", // named exceptions
 	"RollUpUsage", "VerifyAudit", // of all tenants at once: sums and numbers of records
 	"AddAuditPartitions", "GrantKeys", "AddFirstGrantKey", // no tenant's rows
 	"APIKeyByHash",                                                                                      // who holds a key need not say whose it is
@@ -466,6 +467,36 @@ var accesses = map[string]access{
 	}},
 	"DeleteConsoleSession": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		return 0, db.DeleteConsoleSession(ctx, t, p.console.ID)
+	}},
+	"CreateConfirmation": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.CreateConfirmation(ctx, t, newConfirmation(p)))
+	}},
+	"UseConfirmation": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.UseConfirmation(ctx, t, p.confirmation.Token, p.confirmation.Subject, p.confirmation.Grant, useNow)
+		return sees(err)
+	}},
+	"DropConfirmation": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.DropConfirmation(ctx, t, p.confirmation.Token, p.user.ID)
+	}},
+	"AskApproval": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, _, err := db.AskApproval(ctx, t, newApproval(p), useNow)
+		return sees(err)
+	}},
+	"Approval": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.Approval(ctx, t, p.approval.ID)
+		return sees(err)
+	}},
+	"Approvals": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		as, err := db.Approvals(ctx, t, approvals.Query{At: began, Limit: 10, Visible: approvals.Visible{All: true}})
+		return len(as), err
+	}},
+	"DecideApproval": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.DecideApproval(ctx, t, p.approval.ID, approvals.Decision{By: approvals.Decider{Key: &callers.Key{Author: callers.ByOperator}, May: true}, At: began})
+		return sees(err)
+	}},
+	"ApproversToTell": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		us, err := db.ApproversToTell(ctx, t, toldOf(p), began.Add(time.Hour))
+		return len(us), err
 	}},
 	"DeleteSigningKeys": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		return 0, db.DeleteSigningKeys(ctx, t, []string{p.key})

@@ -173,7 +173,7 @@ func (db *DB) DeleteOperatorSession(ctx context.Context, token callers.Hash) (er
 	})
 }
 
-const operatorKeyColumns = `k.id, k.name, k.hash, k.hint, '{}'::text[], k.created_by, k.created_at, k.expires_at, k.last_used_at, k.revoked_at`
+const operatorKeyColumns = `k.id, k.name, k.hash, k.hint, '{}'::text[], k.created_by, '', k.created_at, k.expires_at, k.last_used_at, k.revoked_at`
 
 // OperatorKeys lists the newest first.
 func (db *DB) OperatorKeys(ctx context.Context) (ks []callers.Key, err error) {

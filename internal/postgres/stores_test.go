@@ -1,10 +1,11 @@
 package postgres_test
 
 import (
-	"latchkey/internal/events/eventstest"
 	"testing"
 
+	"latchkey/internal/approvals/approvalstest"
 	"latchkey/internal/audit/audittest"
+	"latchkey/internal/events/eventstest"
 	"latchkey/internal/idempotency/idempotencytest"
 	"latchkey/internal/postgres/postgrestest"
 	"latchkey/internal/registry"
@@ -71,5 +72,26 @@ func TestCallStore(t *testing.T) {
 		acme, _ := postgrestest.Tenant(t, db, "acme")
 		globex, _ := postgrestest.Tenant(t, db, "globex")
 		return idempotencytest.Fixture{Store: db, A: acme.ID, B: globex.ID}
+	})
+}
+
+func TestApprovalsStore(t *testing.T) {
+	approvalstest.Run(t, func(t *testing.T) approvalstest.Fixture {
+		db := postgrestest.New(t)
+		acme, pat := postgrestest.Tenant(t, db, "acme")
+		globex, _ := postgrestest.Tenant(t, db, "globex")
+		s, err := db.PutServer(t.Context(), acme.ID, registry.Server{Slug: "orders", Kind: "echo", Title: "T"})
+		check(t, err)
+		check(t, db.PutRole(t.Context(), acme.ID, tenants.Role{Name: "lead"}))
+		f := approvalstest.Fixture{Store: db, Tenant: acme.ID, Elsewhere: globex.ID, Server: s.ID, Slug: s.Slug, Asker: pat}
+		f.Lead, err = db.PutUser(t.Context(), acme.ID, "lena@acme.test", "Lena", []string{"lead"})
+		check(t, err)
+		f.Other, err = db.PutUser(t.Context(), acme.ID, "olaf@acme.test", "Olaf", []string{"lead"})
+		check(t, err)
+		f.TakeRole = func(t *testing.T, u tenants.User) {
+			_, err := db.PutUser(t.Context(), acme.ID, u.Email, u.Name, nil)
+			check(t, err)
+		}
+		return f
 	})
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -81,6 +82,10 @@ type Confirmation struct {
 func (c Confirmation) Wanted(r Risk, arguments json.RawMessage) bool {
 	return c.MayAsk(r) && c.When.Holds(arguments)
 }
+
+// ConfirmationArgument is the argument with which a call is confirmed. The
+// platform adds it to every tool that may ask for a confirmation.
+const ConfirmationArgument = "confirmation"
 
 // MayAsk reports whether any call of a tool of that risk needs one.
 func (c Confirmation) MayAsk(r Risk) bool {
@@ -203,6 +208,9 @@ func ReadSafety(o Object, properties []string) (s Safety) {
 	s.Limits = r.limits()
 	s.Idempotency = r.idempotency()
 	s.Confirmation = r.confirmation()
+	if risk := cmp.Or(Risk(o.Text("risk")), Destructive); s.Confirmation.MayAsk(risk) && slices.Contains(properties, ConfirmationArgument) {
+		o.Bad("confirm", "is not possible: the tool has an argument "+ConfirmationArgument+" of its own", "give that argument another name, or write confirm: never")
+	}
 	s.Approval = r.approval()
 	if v := o.Value("guard"); v != nil {
 		s.Guard = ReadGuard(o.Reader, v, o.At("guard"))
