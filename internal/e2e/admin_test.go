@@ -143,9 +143,10 @@ var (
 	consolePages = []string{
 		"/", "/servers", "/servers/orders", "/servers/orders?tab=tools", "/servers/orders?tab=revisions", "/servers/orders?tab=connection", "/servers/orders?tab=try", "/add-server",
 		"/tools", "/tools/orders/issue_refund", "/credentials", "/access", "/people", "/people?tab=invitations", "/people/fred@acme.test", "/clients", "/clients?tab=grants",
+		"/approvals", "/events", "/switches", "/limits", "/deprecations",
 		"/audit", "/usage", "/api-keys", "/settings",
 	}
-	opsPages = []string{"/tenants", "/tenants/acme", "/workers", "/health", "/operators", "/mail"}
+	opsPages = []string{"/tenants", "/tenants/acme", "/workers", "/health", "/operators", "/mail", "/switch"}
 )
 
 // Every page, in both themes and at a phone's width: accessible, within its

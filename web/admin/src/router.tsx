@@ -2,14 +2,19 @@ import { createRouter, type RouterHistory } from "@tanstack/react-router";
 import { boot } from "./boot";
 import * as access from "./pages/access/routes";
 import * as apiKeys from "./pages/api-keys/routes";
+import * as approvals from "./pages/approvals/routes";
 import * as audit from "./pages/audit/routes";
 import * as clients from "./pages/clients/routes";
 import * as credentials from "./pages/credentials/routes";
+import * as deprecations from "./pages/deprecations/routes";
+import * as events from "./pages/events/routes";
+import * as limits from "./pages/limits/routes";
 import * as ops from "./pages/ops/routes";
 import * as overview from "./pages/overview/routes";
 import * as people from "./pages/people/routes";
 import * as servers from "./pages/servers/routes";
 import * as settings from "./pages/settings/routes";
+import * as switches from "./pages/switches/routes";
 import * as tools from "./pages/tools/routes";
 import * as usage from "./pages/usage/routes";
 import { PageError } from "./shell/page-states";
@@ -19,9 +24,10 @@ import { opsRoot, root, tenantRoot } from "./routes";
 const tree = root.addChildren([
   tenantRoot.addChildren([
     servers.servers, servers.serverNew, servers.server, tools.tools, tools.tool, credentials.credentials,
+    deprecations.deprecations, approvals.approvals, approvals.approval, events.events, switches.switches, limits.limits,
     access.access, people.people, people.person, clients.clients, audit.audit, usage.usage, apiKeys.apiKeys, settings.settings,
   ]),
-  opsRoot.addChildren([ops.tenants, ops.tenant, ops.workers, ops.health, ops.operators, ops.mail]),
+  opsRoot.addChildren([ops.tenants, ops.tenant, ops.workers, ops.health, ops.operators, ops.mail, ops.platformSwitch]),
   overview.home,
 ]);
 

@@ -33,3 +33,14 @@ export function logTime(when: string, now = new Date()): string {
   const at = new Date(when);
   return at.toDateString() === now.toDateString() ? clock.format(at) : dayAndClock.format(at);
 }
+
+/** "3 days 4 h", "2 h 10 min", "4 min 10 s", "42 s": the two largest units. */
+export function span(ms: number): string {
+  const s = Math.max(0, Math.floor(ms / 1000));
+  const units: [number, string][] = [[86_400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const from = Math.min(units.findIndex(([size]) => s >= size) >>> 0, 3);
+  return units.slice(from, from + 2).flatMap(([size, unit], at) => {
+    const n = Math.floor((at === 0 ? s : s % units[from]![0]) / size);
+    return at > 0 && n === 0 ? [] : [`${n} ${unit}`];
+  }).join(" ");
+}

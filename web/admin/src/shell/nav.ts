@@ -1,12 +1,12 @@
 import {
   IconAdjustments, IconBuilding, IconCpu, IconGridDots, IconHeartbeat, IconKey, IconLayoutDashboard, IconListSearch, IconLock, IconMail,
-  IconPlugConnected, IconServer2, IconShieldCog, IconTool, IconUsers, IconChartHistogram, type Icon,
+  IconBellExclamation, IconChartHistogram, IconChecklist, IconGauge, IconHourglassEmpty, IconPlugConnected, IconPower, IconServer2, IconShieldCog, IconTool, IconUsers, type Icon,
 } from "@tabler/icons-react";
 import { boot } from "~/boot";
 
 export interface NavEntry {
   label: string;
-  to: "/" | "/servers" | "/tools" | "/credentials" | "/access" | "/people" | "/clients" | "/audit" | "/usage" | "/api-keys" | "/settings" | "/tenants" | "/workers" | "/health" | "/operators" | "/mail";
+  to: "/" | "/servers" | "/tools" | "/credentials" | "/access" | "/people" | "/clients" | "/audit" | "/usage" | "/approvals" | "/events" | "/switches" | "/limits" | "/deprecations" | "/api-keys" | "/settings" | "/tenants" | "/workers" | "/health" | "/operators" | "/mail" | "/switch";
   icon: Icon;
   permission?: string;
   /** What the palette also finds it by. */
@@ -24,6 +24,7 @@ const tenant: NavGroup[] = [
     entries: [
       { label: "Servers", to: "/servers", icon: IconServer2, permission: "servers:read", also: "mcp revisions publish" },
       { label: "Tools", to: "/tools", icon: IconTool, permission: "servers:read", also: "scope risk schema" },
+      { label: "Deprecations", to: "/deprecations", icon: IconHourglassEmpty, permission: "servers:read", also: "sunset versions successor retire" },
       { label: "Credentials", to: "/credentials", icon: IconLock, permission: "servers:read", also: "vault lease secret" },
     ],
   },
@@ -33,6 +34,15 @@ const tenant: NavGroup[] = [
       { label: "Access", to: "/access", icon: IconGridDots, permission: "roles:read", also: "roles scopes matrix permissions" },
       { label: "People", to: "/people", icon: IconUsers, permission: "members:read", also: "members invitations sso" },
       { label: "Clients", to: "/clients", icon: IconPlugConnected, permission: "clients:read", also: "apps grants consent revoke" },
+    ],
+  },
+  {
+    label: "Safety",
+    entries: [
+      { label: "Approvals", to: "/approvals", icon: IconChecklist, also: "decide approve deny pending wait" },
+      { label: "Events", to: "/events", icon: IconBellExclamation, permission: "events:read", also: "alert loop secret injection acknowledge" },
+      { label: "Kill switches", to: "/switches", icon: IconPower, permission: "switches:read", also: "stop off emergency incident" },
+      { label: "Limits", to: "/limits", icon: IconGauge, permission: "limits:read", also: "rate burst concurrency repeats fan-out" },
     ],
   },
   {
@@ -58,6 +68,7 @@ const ops: NavGroup[] = [
     entries: [
       { label: "Workers", to: "/workers", icon: IconCpu, also: "pool slots" },
       { label: "Health", to: "/health", icon: IconHeartbeat, also: "status postgres vault nats" },
+      { label: "Kill switch", to: "/switch", icon: IconPower, also: "stop off emergency incident" },
     ],
   },
   {

@@ -1,4 +1,4 @@
-import { AppShell, Burger, Group, ScrollArea, UnstyledButton } from "@mantine/core";
+import { AppShell, Burger, Group, ScrollArea, UnstyledButton, VisuallyHidden } from "@mantine/core";
 import { useDisclosure, useOs } from "@mantine/hooks";
 import { spotlight } from "@mantine/spotlight";
 import { IconSearch } from "@tabler/icons-react";
@@ -9,8 +9,10 @@ import { meQuery, useCan } from "~/api/me";
 import { boot } from "~/boot";
 import { focusPage } from "~/lib/page-focus";
 import { ErrorState, LoadingState } from "~/ui/states";
+import { useBadges, type Badge } from "./badges";
 import { Mark } from "./logo";
 import { nav } from "./nav";
+import { OffBanner } from "./off-banner";
 import { PageDenied } from "./page-states";
 import { Palette } from "./palette";
 import { PersonMenu } from "./person-menu";
@@ -42,6 +44,7 @@ export function Shell() {
       </AppShell.Navbar>
       <AppShell.Main className={classes.main} id="main">
         <div className={classes.content}>
+          <OffBanner />
           <Page />
         </div>
       </AppShell.Main>
@@ -64,6 +67,7 @@ function Brand() {
 
 function Sections() {
   const can = useCan();
+  const badges = useBadges();
   return (
     <ScrollArea type="auto" scrollbarSize={6}>
       {nav.map((group) => {
@@ -79,6 +83,7 @@ function Sections() {
                   <Link to={to} className={classes.link} activeOptions={{ exact: to === "/", includeSearch: false }}>
                     <Icon size={17} stroke={1.6} aria-hidden />
                     {label}
+                    <Waiting badge={badges[to]} />
                   </Link>
                 </li>
               ))}
@@ -87,6 +92,16 @@ function Sections() {
         );
       })}
     </ScrollArea>
+  );
+}
+
+function Waiting({ badge }: { badge: Badge | undefined }) {
+  if (!badge) return null;
+  return (
+    <span className={classes.badge} data-grave={badge.grave || undefined}>
+      {badge.count}{badge.more && "+"}
+      <VisuallyHidden> {badge.says}</VisuallyHidden>
+    </span>
   );
 }
 

@@ -1,7 +1,8 @@
-import { Text } from "@mantine/core";
+import { Group, Stack, Text } from "@mantine/core";
 import { IconPencil, IconPlus, IconTrash } from "@tabler/icons-react";
 import type { Schemas } from "~/api/client";
 import { diffLines, fieldName, fold } from "~/lib/diff";
+import { BreakingList, changeClasses, ClassBadge } from "./change-class";
 import { RiskMark, type Risk } from "./risk";
 import classes from "./diff.module.css";
 
@@ -12,14 +13,18 @@ const verbs = { added: IconPlus, removed: IconTrash, changed: IconPencil } as co
 const nouns: Record<Change["what"], string> = { tool: "Tool", resource: "Resource", prompt: "Prompt", instructions: "Instructions", spec: "Spec" };
 const order = { removed: 0, changed: 1, added: 2 } as const;
 
-/** How one revision differs from another, thing by thing: what goes, what changes, what is new. */
+/** How one revision differs from another: what it is to those who use it, then thing by thing what goes, what changes, what is new. */
 export function DiffView({ diff }: { diff: Diff }) {
   if (diff.same || diff.changes.length === 0) return <Text size="sm" c="dimmed">Nothing differs.</Text>;
   const changes = diff.changes.toSorted((a, b) => order[a.verb] - order[b.verb]);
   return (
-    <ul className={classes.changes} aria-label="Changes">
-      {changes.map((change) => <ChangeItem key={`${change.verb} ${change.what} ${change.name}`} change={change} />)}
-    </ul>
+    <Stack gap="sm">
+      {diff.class && <Group gap="xs"><ClassBadge of={diff.class} /><Text size="xs" c="dimmed">{changeClasses[diff.class].says}</Text></Group>}
+      <BreakingList breaking={diff.breaking ?? []} />
+      <ul className={classes.changes} aria-label="Changes">
+        {changes.map((change) => <ChangeItem key={`${change.verb} ${change.what} ${change.name}`} change={change} />)}
+      </ul>
+    </Stack>
   );
 }
 

@@ -13,10 +13,11 @@ interface Props {
   width?: number | string;
   /** Shows the label above instead of inside. */
   labelled?: boolean;
+  placeholder?: string;
 }
 
 /** A filter one may type freely or choose; takes effect on Enter, on leaving, or on a choice. */
-export function SuggestField({ label, value, suggestions, onChange, width = 190, labelled }: Props) {
+export function SuggestField({ label, value, suggestions, onChange, width = 190, labelled, placeholder = labelled ? "Any" : label }: Props) {
   const all = suggestions.map((s) => (typeof s === "string" ? { value: s, label: s } : s));
   const labelOf = (v: string) => all.find((s) => s.value === v)?.label ?? v;
   const shown = value ? labelOf(value) : "";
@@ -33,7 +34,7 @@ export function SuggestField({ label, value, suggestions, onChange, width = 190,
   };
   return (
     <Autocomplete
-      aria-label={labelled ? undefined : label} label={labelled ? label : undefined} placeholder={labelled ? "Any" : label} w={width} size="sm" openOnFocus={false} maxDropdownHeight={260} limit={30}
+      aria-label={labelled ? undefined : label} label={labelled ? label : undefined} placeholder={placeholder} w={width} size="sm" openOnFocus={false} maxDropdownHeight={260} limit={30}
       data={[...new Set(all.map((s) => s.label))]} value={text} onChange={setText} onOptionSubmit={commit} onBlur={() => commit(text)}
       onKeyDown={(e: KeyboardEvent) => { if (e.key === "Enter") commit(text); }}
       comboboxProps={{ shadow: "md" }}

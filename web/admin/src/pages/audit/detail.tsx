@@ -1,5 +1,5 @@
 import { Anchor, Badge, Button, Drawer, Group, Menu, Stack, Text, Title } from "@mantine/core";
-import { IconChevronDown, IconFilter, IconLink } from "@tabler/icons-react";
+import { IconAlertTriangle, IconChevronDown, IconFilter, IconLink } from "@tabler/icons-react";
 import { useClipboard } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
@@ -17,6 +17,7 @@ import { TextLink } from "~/ui/link";
 import { Loaded } from "~/ui/states";
 import { RelativeTime } from "~/ui/time";
 import { aspectName, type Aspect } from "./filters";
+import { noteWords } from "./notes";
 import type { AuditEvent } from "./tail";
 import { action, between, phaseWords, sentence } from "./words";
 import classes from "./detail.module.css";
@@ -56,6 +57,7 @@ function Detail({ event: id, onShow, onFilter }: Omit<Props, "onClose"> & { even
             <CopyLink id={event.id} />
             <MoreLikeThis event={event} onFilter={onFilter} />
           </Group>
+          <Notes event={event} onFilter={onFilter} />
           <RecordFacts event={event} onFilter={onFilter} />
           {event.arguments && (
             <section>
@@ -117,6 +119,27 @@ function MoreLikeThis({ event, onFilter }: { event: AuditEvent; onFilter: Props[
         })}
       </Menu.Dropdown>
     </Menu>
+  );
+}
+
+function Notes({ event, onFilter }: { event: AuditEvent; onFilter: Props["onFilter"] }) {
+  const can = useCan();
+  const notes = noteWords(event.notes);
+  if (notes.length === 0) return null;
+  return (
+    <section>
+      <Title order={3} mb={8}>How it was kept safe</Title>
+      <Facts label="How it was kept safe" facts={notes.map((n) => [n.name, (
+        <div key={n.key}>
+          {n.grave && <IconAlertTriangle size={14} aria-hidden className={classes.grave} />} {n.says}{" "}
+          {n.call && <Anchor component="button" type="button" size="sm" onClick={() => onFilter("call", n.call!)}>The first call</Anchor>}
+          {n.approval && <TextLink to="/approvals/$approval" params={{ approval: n.approval }} size="sm">The approval</TextLink>}
+          {n.to === "/limits" && can("limits:read") && <TextLink to="/limits" size="sm">Limits</TextLink>}
+          {n.to === "/switches" && can("switches:read") && <TextLink to="/switches" size="sm">Kill switches</TextLink>}
+          {n.to === "/deprecations" && can("servers:read") && <TextLink to="/deprecations" size="sm">Deprecations</TextLink>}
+        </div>
+      )] as const)} />
+    </section>
   );
 }
 

@@ -4,6 +4,8 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, at, body, type Schemas } from "~/api/client";
 import { useCan } from "~/api/me";
+import { OffNotice, SwitchOffButton } from "~/safety/switch-off";
+import { targets } from "~/safety/targets";
 import { ConfirmDialog } from "~/ui/confirm";
 import { CopyField } from "~/ui/copy";
 import { Facts } from "~/ui/facts";
@@ -50,10 +52,12 @@ function Details({ id, onClose }: { id: string; onClose: () => void }) {
               <Group gap={8}><Title order={2}>{c.name || "Without a name"}</Title><IdentityMark client={c} /></Group>
               {c.uri && <Text size="sm" c="dimmed">{c.uri}</Text>}
             </div>
+            <OffNotice all={[targets.client(c.id)]} />
             {verified ? <Text size="sm">{says}</Text> : <Alert color="amber" icon={<IconAlertTriangle aria-hidden />}>{says}</Alert>}
             <Group gap="xs">
               <ButtonLink variant="default" to="/clients" search={{ tab: "grants", client: c.id }}>Its grants</ButtonLink>
               {can("audit:read") && <ButtonLink variant="default" to="/audit" search={{ client: c.id }}>Its calls</ButtonLink>}
+              {c.kind !== "console" && <SwitchOffButton target={targets.client(c.id)} name={c.name || c.id} />}
               {can("clients:write") && c.kind !== "console" && <Button variant="light" color="red" leftSection={<IconTrash size={15} aria-hidden />} onClick={() => setDeleting(true)}>Delete</Button>}
             </Group>
             <Facts facts={Object.entries({

@@ -38,3 +38,9 @@ export const mail = createRoute({
   path: "/mail",
   component: lazyRouteComponent(() => import("./mail/page"), "Page"),
 });
+
+export const platformSwitch = createRoute({
+  getParentRoute: () => opsRoot,
+  path: "/switch",
+  component: lazyRouteComponent(() => import("./switch/page"), "Page"),
+});

@@ -10,7 +10,7 @@ export function AttentionList({ items, loading }: { items: Item[]; loading: bool
   return (
     <Section title="Needs attention" padded={false}>
       {items.length === 0 ? (
-        loading ? <div className={classes.inset}><LoadingState rows={3} /></div> : <EmptyState compact icon={IconCircleCheck} title="Nothing does">No draft waits, no scope is closed to everyone, no key is about to expire.</EmptyState>
+        loading ? <div className={classes.inset}><LoadingState rows={3} /></div> : <EmptyState compact icon={IconCircleCheck} title="Nothing does">Nothing is switched off, nobody waits for you, no draft waits and no key is about to expire.</EmptyState>
       ) : (
         <ul className={classes.items}>
           {items.map((item) => (
@@ -34,5 +34,7 @@ export function AttentionList({ items, loading }: { items: Item[]; loading: bool
 function ItemLink({ item: { to }, children }: { item: Item; children: ReactNode }) {
   if (to.to === "/servers/$server") return <Link to="/servers/$server" params={{ server: to.server }} search={{ tab: to.tab, revision: to.revision }} className={classes.item}>{children}</Link>;
   if (to.to === "/audit") return <Link to="/audit" search={{ outcome: to.outcome }} className={classes.item}>{children}</Link>;
+  if (to.to === "/events") return <Link to="/events" search={{ open: to.open }} className={classes.item}>{children}</Link>;
+  if (to.to === "/approvals/$approval") return <Link to="/approvals/$approval" params={{ approval: to.approval }} className={classes.item}>{children}</Link>;
   return <Link to={to.to} className={classes.item}>{children}</Link>;
 }

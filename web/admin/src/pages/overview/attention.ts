@@ -1,4 +1,7 @@
 import type { Schemas } from "~/api/client";
+import type { Approval, SafetyEvent, Switch } from "~/api/safety";
+import { explainEvent } from "~/lib/event-kinds";
+import { ago } from "~/lib/time";
 import { count, list } from "~/lib/words";
 
 /** What the page has read. What the person may not read stays undefined and raises nothing. */
@@ -9,6 +12,10 @@ export interface Known {
   keys?: readonly Schemas["APIKey"][];
   connections?: readonly Schemas["Connection"][];
   denied?: { count: number; more: boolean };
+  events?: readonly SafetyEvent[];
+  approvals?: readonly Approval[];
+  switches?: readonly Switch[];
+  deprecations?: readonly Schemas["DeprecatedTool"][];
 }
 
 export interface Item {
@@ -17,7 +24,7 @@ export interface Item {
   title: string;
   detail: string;
   /** Where to do something about it. */
-  to: { to: "/servers/$server"; server: string; tab?: "revisions" | "connection"; revision?: number } | { to: "/access" | "/people" | "/api-keys" } | { to: "/audit"; outcome: "refused" };
+  to: { to: "/servers/$server"; server: string; tab?: "revisions" | "connection"; revision?: number } | { to: "/access" | "/people" | "/api-keys" | "/approvals" | "/switches" | "/deprecations" } | { to: "/events"; open: "yes" } | { to: "/approvals/$approval"; approval: string } | { to: "/audit"; outcome: "refused" };
 }
 
 const day = 86_400_000;
@@ -25,6 +32,28 @@ const day = 86_400_000;
 /** What needs attention, the gravest first. */
 export function attention(known: Known, now: number): Item[] {
   const items: Item[] = [];
+
+  for (const s of (known.switches ?? []).filter((each) => each.on)) {
+    items.push({ key: `switch ${s.target}`, grave: true, title: s.kind === "tenant" ? "Every tool is switched off" : `${s.name || s.target} is switched off`, detail: `By ${s.by}: ${s.reason}`, to: { to: "/switches" } });
+  }
+
+  const critical = (known.events ?? []).filter((e) => e.severity === "critical" && !e.acknowledged_at);
+  for (const e of critical.slice(0, 3)) items.push({ key: `event ${e.id}`, grave: true, title: explainEvent(e.kind).label, detail: e.detail, to: { to: "/events", open: "yes" } });
+  if (critical.length > 3) items.push({ key: "events", grave: true, title: `${count(critical.length - 3, "more critical event")} open`, detail: "Look at them, then say that somebody has.", to: { to: "/events", open: "yes" } });
+
+  const mine = (known.approvals ?? []).filter((a) => a.status === "pending" && a.may_decide);
+  const first = mine.toSorted((a, b) => a.expires_at.localeCompare(b.expires_at))[0];
+  if (first) {
+    items.push(mine.length === 1
+      ? { key: "approval", grave: true, title: `${first.member} waits for your approval`, detail: `${first.title || first.tool} on ${first.server}; it expires ${ago(first.expires_at, now)}.`, to: { to: "/approvals/$approval", approval: first.id } }
+      : { key: "approval", grave: true, title: `${count(mine.length, "call waits", "calls wait")} for your approval`, detail: `The first expires ${ago(first.expires_at, now)}.`, to: { to: "/approvals" } });
+  }
+
+  for (const d of known.deprecations ?? []) {
+    const left = Date.parse(d.deprecation.sunset) - now;
+    if (d.deprecation.gone || d.calls === 0 || left > 30 * day) continue;
+    items.push({ key: `sunset ${d.server} ${d.tool} ${d.version}`, grave: left < 7 * day, title: `${d.title || d.tool} goes ${left < day ? "within a day" : `in ${count(Math.floor(left / day), "day")}`} and is still called`, detail: `${count(d.calls, "call")} in 7 days by ${d.members.length > 0 ? list(d.members, 2) : "somebody"}.`, to: { to: "/deprecations" } });
+  }
 
   for (const c of known.connections ?? []) {
     if (!c.last_failed_at || (c.last_issued_at && c.last_issued_at > c.last_failed_at)) continue;

@@ -21,12 +21,15 @@ export function Page() {
   const o = useOverview();
   const [now] = useState(() => Date.now());
   const items = useMemo(
-    () => attention({ servers: o.servers.data, unopened: o.unopened.data, members: o.members.data, keys: o.keys.data, connections: o.connections.data, denied: o.denied.data }, now),
-    [o.servers.data, o.unopened.data, o.members.data, o.keys.data, o.connections.data, o.denied.data, now],
+    () => attention({
+      servers: o.servers.data, unopened: o.unopened.data, members: o.members.data, keys: o.keys.data, connections: o.connections.data, denied: o.denied.data,
+      events: o.events.data?.data, approvals: o.approvals.data?.data, switches: o.switches.data?.data, deprecations: o.deprecations.data?.data,
+    }, now),
+    [o.servers.data, o.unopened.data, o.members.data, o.keys.data, o.connections.data, o.denied.data, o.events.data, o.approvals.data, o.switches.data, o.deprecations.data, now],
   );
   const settled = [o.servers, o.roles, o.members, o.clients, o.calls].every((q) => !q.isLoading);
   const steps = setup({ servers: o.servers.data, roles: o.roles.data, members: o.members.data?.length, clients: o.clients.data?.length, calls: o.calls.data?.length });
-  const asked = [o.servers, o.connections, o.unopened, o.members, o.keys, o.denied].some((q) => q.isLoading);
+  const asked = [o.servers, o.connections, o.unopened, o.members, o.keys, o.denied, o.events, o.approvals, o.switches, o.deprecations].some((q) => q.isLoading);
 
   return (
     <>

@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, at, body } from "~/api/client";
 import { useCan } from "~/api/me";
+import { useOpenEvents, usePendingApprovals, useSwitchesOn } from "~/api/safety";
 
 const path = at();
 const day = 86_400_000;
@@ -60,5 +61,9 @@ export function useOverview() {
     queryKey: ["overview", "usage"], enabled: can("usage:read"),
     queryFn: ({ signal }) => body(api.GET("/tenants/{tenant}/usage", { params: { path, query: { range: "24h", group_by: "server" } }, signal })),
   });
-  return { servers, connections, unopened, roles, members, keys, clients, denied, calls, usage };
+  const deprecations = useQuery({
+    queryKey: ["deprecations"], enabled: can("servers:read"),
+    queryFn: ({ signal }) => body(api.GET("/tenants/{tenant}/deprecations", { params: { path }, signal })),
+  });
+  return { events: useOpenEvents(), approvals: usePendingApprovals(), switches: useSwitchesOn(), deprecations, servers, connections, unopened, roles, members, keys, clients, denied, calls, usage };
 }

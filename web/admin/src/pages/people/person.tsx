@@ -7,6 +7,8 @@ import { useState } from "react";
 import { api, at, body, type Tagged } from "~/api/client";
 import { useCan, useMe } from "~/api/me";
 import { isMissing } from "~/api/problem";
+import { OffNotice, SwitchOffButton } from "~/safety/switch-off";
+import { targets } from "~/safety/targets";
 import { AccessSummary } from "~/ui/access-summary";
 import { ConfirmDialog } from "~/ui/confirm";
 import { Facts } from "~/ui/facts";
@@ -51,6 +53,7 @@ function Person({ read, onReload }: { read: Tagged<Member>; onReload: () => void
     <>
       <PageHeader title={m.name || m.email} trail={<Crumb to="/people">People</Crumb>} badge={<MemberMark status={statusOf(m)} />} actions={<Actions read={read} />}>{m.name ? m.email : undefined}</PageHeader>
       <Stack gap="md">
+        <OffNotice all={[targets.member(m.email), targets.member(m.id)]} />
         {m.disabled && <Alert color="amber" icon={<IconUserOff aria-hidden />}>This account is disabled: they cannot sign in, and whatever their apps call is refused.</Alert>}
         {!m.has_password && !m.disabled && <Alert color="accent" icon={<IconMail aria-hidden />}>They have no password yet. An invitation gives them the way to one.</Alert>}
         <Section title="Who they are"><PersonForm key={read.etag} read={read} onReload={onReload} editable={can("members:write")} /></Section>
@@ -98,6 +101,7 @@ function Actions({ read }: { read: Tagged<Member> }) {
   return (
     <>
       {can("audit:read") && <ButtonLink to="/audit" search={{ member: m.email }} variant="default">What they did</ButtonLink>}
+      <SwitchOffButton target={targets.member(m.email)} name={m.name || m.email} />
       {can("members:write") && (
         <Menu position="bottom-end" shadow="md" transitionProps={{ duration: 0 }}>
           <Menu.Target><Button variant="default" rightSection={<IconDots size={15} aria-hidden />}>Actions</Button></Menu.Target>

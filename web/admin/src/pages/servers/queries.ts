@@ -27,6 +27,7 @@ export const kindsQuery = queryOptions({
   staleTime: Infinity,
 });
 
-export function publish(server: string, revision: number) {
-  return body(api.POST("/tenants/{tenant}/servers/{server}/revisions/{revision}/publish", { params: { path: at({ server, revision }) } }));
+/** `allowBreaking` publishes what the platform would refuse because it breaks who uses the tools. */
+export function publish(server: string, revision: number, allowBreaking = false) {
+  return body(api.POST("/tenants/{tenant}/servers/{server}/revisions/{revision}/publish", { params: { path: at({ server, revision }), query: allowBreaking ? { allow_breaking: true } : {} } }));
 }

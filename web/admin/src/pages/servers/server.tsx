@@ -3,6 +3,8 @@ import { useQuery } from "@tanstack/react-query";
 import type { Tagged } from "~/api/client";
 import { useCan } from "~/api/me";
 import { isMissing } from "~/api/problem";
+import { OffNotice, SwitchOffButton } from "~/safety/switch-off";
+import { targets } from "~/safety/targets";
 import { Crumb, PageHeader } from "~/ui/page-header";
 import { EmptyState, Loaded } from "~/ui/states";
 import { serverQuery, type Server } from "./queries";
@@ -23,13 +25,13 @@ export function Page() {
   const read = query.data;
   return (
     <>
-      <PageHeader title={read?.data.title || slug} badge={read && <ServerStatus status={read.data.status} />} trail={<Crumb to="/servers">Servers</Crumb>}>
+      <PageHeader title={read?.data.title || slug} badge={read && <ServerStatus status={read.data.status} />} actions={read && <SwitchOffButton target={targets.server(slug)} name={read.data.title || slug} />} trail={<Crumb to="/servers">Servers</Crumb>}>
         {read?.data.description}
       </PageHeader>
       {isMissing(query.error) ? (
         <EmptyState title="There is no such server">It may have been deleted, or it is not yours to see.</EmptyState>
       ) : (
-        <Loaded query={query}>{(found) => <ServerTabs read={found} />}</Loaded>
+        <Loaded query={query}>{(found) => <><OffNotice all={[targets.server(slug)]} /><ServerTabs read={found} /></>}</Loaded>
       )}
     </>
   );

@@ -3,6 +3,8 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, at, body, type Schemas } from "~/api/client";
 import { useCan } from "~/api/me";
+import { ProblemError } from "~/api/problem";
+import { Findings } from "~/ui/change-class";
 import { ConfirmDialog } from "~/ui/confirm";
 import { DiffView, TextDiff } from "~/ui/diff";
 import { CodeView } from "~/ui/code";
@@ -110,20 +112,28 @@ interface PublishProps {
   server: Pick<Server, "slug" | "active_revision">;
   number: number;
   opened: boolean;
+  /** What was noticed when it was staged. */
+  findings?: readonly Schemas["LintFinding"][];
   onClose: () => void;
   onDone: () => void;
 }
 
-/** The last look before a revision is served: always the difference from what is served now. */
-export function PublishDialog({ server: s, number, opened, onClose, onDone }: PublishProps) {
+/** The last look before a revision is served: always the difference from what is served now, and what of it would break somebody. */
+export function PublishDialog({ server: s, number, opened, findings, onClose, onDone }: PublishProps) {
   const client = useQueryClient();
+  const [refused, setRefused] = useState(false);
   const diff = useQuery({ ...diffQuery(s.slug, number, s.active_revision), enabled: opened });
   const rollback = s.active_revision !== undefined && number < s.active_revision;
+  const breaks = refused || diff.data?.class === "breaking";
   return (
     <ConfirmDialog
-      opened={opened} onClose={onClose} size="lg" title={rollback ? `Roll back to revision ${number}` : `Publish revision ${number}`} action={rollback ? "Roll back" : "Publish"}
+      opened={opened} onClose={onClose} size="lg" title={rollback ? `Roll back to revision ${number}` : `Publish revision ${number}`}
+      action={breaks ? `${rollback ? "Roll back" : "Publish"} although it breaks` : rollback ? "Roll back" : "Publish"} danger={breaks} typed={breaks ? s.slug : undefined}
       onConfirm={async () => {
-        await publish(s.slug, number);
+        await publish(s.slug, number, breaks).catch((error: unknown) => {
+          if (error instanceof ProblemError && error.code === "breaking_change") setRefused(true);
+          throw error;
+        });
         toast.done(`${s.slug} serves revision ${number}.`);
         onDone();
         await client.invalidateQueries();
@@ -131,7 +141,13 @@ export function PublishDialog({ server: s, number, opened, onClose, onDone }: Pu
     >
       <Stack gap="sm">
         <Text size="sm">{s.active_revision ? `Clients get this instead of revision ${s.active_revision}, from their next call on.` : "The server becomes visible to everyone whose roles open something on it."}</Text>
+        <Findings findings={findings} />
         <Loaded query={diff} rows={3}>{(d) => <DiffView diff={d} />}</Loaded>
+        {breaks && (
+          <Text size="sm">
+            The platform refuses this as it is: give a changed tool a new name, or a higher <span className="mono">version</span> with <span className="mono">replaces</span>, and deprecate the old one first. If nobody uses it, or everybody knows, publish it all the same; that goes on record.
+          </Text>
+        )}
       </Stack>
     </ConfirmDialog>
   );

@@ -58,7 +58,7 @@ function Editor({ server: s, start, number }: { server: Server; start: string; n
         <Grid.Col span={{ base: 12, md: 8 }}><SpecEditor value={spec} onChange={setSpec} problems={state.current ? state.problems : []} readOnly={readOnly} /></Grid.Col>
         <Grid.Col span={{ base: 12, md: 4 }}><CheckResult state={state} /></Grid.Col>
       </Grid>
-      {staged !== undefined && <PublishDialog server={s} number={staged} opened={asking} onClose={() => { toast.done(`Revision ${staged} is staged.`); done(); }} onDone={done} />}
+      {staged !== undefined && <PublishDialog server={s} number={staged} findings={stage.data?.findings} opened={asking} onClose={() => { toast.done(`Revision ${staged} is staged.`); done(); }} onDone={done} />}
       <ConfirmDialog opened={blocker.status === "blocked"} onClose={() => blocker.reset?.()} title="Leave without saving?" action="Leave and discard" danger onConfirm={async () => blocker.proceed?.()}>
         What you changed in the spec is not saved.
       </ConfirmDialog>

@@ -2,6 +2,7 @@ import { Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { DataTable } from "mantine-datatable";
 import { list } from "~/lib/words";
+import { ToolMarks } from "~/safety/tool-marks";
 import { TextLink } from "~/ui/link";
 import tables from "~/ui/paged-table.module.css";
 import { RiskMark } from "~/ui/risk";
@@ -26,6 +27,7 @@ export function ToolsTab({ server: s }: { server: Server }) {
                 <div>
                   <TextLink to="/tools/$server/$tool" params={{ server: s.slug, tool: t.name }} fw={550} c="inherit">{t.title || t.name}</TextLink>
                   <Text size="xs" c="dimmed" className="mono">{t.name}</Text>
+                  <ToolMarks tool={t} />
                 </div>
               ),
             },

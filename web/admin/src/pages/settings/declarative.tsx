@@ -1,9 +1,10 @@
 import { Alert, Button, FileButton, Group, Stack, Switch, Text, Textarea } from "@mantine/core";
-import { IconDownload, IconFileUpload, IconTrash } from "@tabler/icons-react";
+import { IconAlertTriangle, IconDownload, IconFileUpload, IconTrash } from "@tabler/icons-react";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, at, body } from "~/api/client";
 import { useCan } from "~/api/me";
+import { ProblemError } from "~/api/problem";
 import { downloadText } from "~/lib/download";
 import { count, list } from "~/lib/words";
 import { ConfirmDialog } from "~/ui/confirm";
@@ -23,7 +24,7 @@ export function Declarative({ slug }: { slug: string }) {
   const mayExport = reads.every(can);
   const mayApply = writes.every(can);
   return (
-    <Section title="As a file" says={<>Servers, roles and people as YAML, the same that <span className="mono">platform apply</span> takes. Keep it in a repository and review changes there.</>} actions={mayExport && <Export slug={slug} />}>
+    <Section title="As a file" says={<>Servers, roles, people, limits and kill switches as YAML, the same that <span className="mono">platform apply</span> takes. Keep it in a repository and review changes there.</>} actions={mayExport && <Export slug={slug} />}>
       {mayApply ? <Apply /> : <Text size="sm" c="dimmed">{mayExport ? "You can export the file. " : ""}Applying one needs {list(writes)}.</Text>}
     </Section>
   );
@@ -45,12 +46,12 @@ function Apply() {
   const client = useQueryClient();
   const [file, setFile] = useState("");
   const [name, setName] = useState("");
-  const [prune, setPrune] = useState(false);
+  const [how, setHow] = useState<How>({ prune: false, breaking: false });
   const [sure, setSure] = useState(false);
-  const send = (dryRun: boolean, pruning = prune) => body(api.POST("/tenants/{tenant}/apply", { params: { path: at(), query: { dry_run: dryRun } }, body: { file, prune: pruning, ...(name ? { name } : {}) } }));
-  const preview = useMutation({ mutationFn: (pruning: boolean) => send(true, pruning) });
+  const send = (dryRun: boolean, { prune, breaking }: How) => body(api.POST("/tenants/{tenant}/apply", { params: { path: at(), query: { dry_run: dryRun } }, body: { file, prune, ...(breaking ? { allow_breaking: true } : {}), ...(name ? { name } : {}) } }));
+  const preview = useMutation({ mutationFn: (asked: How) => send(true, asked) });
   const apply = useMutation({
-    mutationFn: () => send(false),
+    mutationFn: () => send(false, how),
     onSuccess: async (result) => {
       const { changes } = arrange(result);
       toast.done(changes.length === 0 ? "Nothing had to change." : `${headline(changes)}.`, "The file is applied");
@@ -61,11 +62,16 @@ function Apply() {
   const change = (text: string, from = "") => {
     setFile(text);
     setName(from);
-    setPrune(false);
+    setHow({ prune: false, breaking: false });
     preview.reset();
     apply.reset();
   };
+  const look = (next: How) => {
+    setHow(next);
+    preview.mutate(next);
+  };
   const problems = fileProblems(preview.error);
+  const refused = [preview.error, apply.error].some((e) => e instanceof ProblemError && e.code === "breaking_change");
   const deletes = preview.data?.changes.some((c) => c.verb === "deleted") ?? false;
   return (
     <Stack gap="md">
@@ -78,21 +84,40 @@ function Apply() {
       <Textarea id="apply-file" placeholder={"tenant: acme\nname: Acme Corp\nroles: …"} autosize minRows={5} maxRows={18} spellCheck={false} classNames={{ input: classes.file }} value={file} onChange={(e) => change(e.currentTarget.value)} />
       <Text size="xs" c="dimmed">A secret is written as <code>{"{secret: value}"}</code> here. <code>{"{env: NAME}"}</code> is resolved by the command line only.</Text>
       {preview.isError && (problems.length > 0 ? (
-        <Alert color="red" title="The file cannot be applied" role="alert">
+        <Alert color="red" title={refused ? "It would break who uses the tools" : "The file cannot be applied"} role="alert">
           <ul className={classes.problems}>{problems.map((p) => <li key={`${p.line} ${p.text}`}>{p.line && <b className="num">Line {p.line}{p.column ? `, column ${p.column}` : ""}: </b>}{p.text}{p.fix && <Text span size="sm" c="dimmed"> {p.fix}</Text>}</li>)}</ul>
         </Alert>
       ) : <ErrorState error={preview.error} />)}
-      {preview.data && <Preview result={preview.data} prune={prune} busy={preview.isPending} onPrune={(on) => { setPrune(on); preview.mutate(on); }} />}
+      {preview.data && <Preview result={preview.data} prune={how.prune} busy={preview.isPending} onPrune={(prune) => look({ ...how, prune })} />}
+      {(refused || how.breaking) && (
+        <Alert color="red" icon={<IconAlertTriangle aria-hidden />}>
+          <Switch
+            label="Publish it although it breaks who uses the tools" checked={how.breaking} disabled={preview.isPending} onChange={(e) => { apply.reset(); look({ ...how, breaking: e.currentTarget.checked }); }}
+            description="It goes on record. Else give a changed tool a new name, or a higher version with replaces, and deprecate the old one first."
+          />
+        </Alert>
+      )}
       {apply.isError && <ErrorState error={apply.error} title="The file was not applied" />}
       <Group gap="xs">
-        <Button variant={preview.data ? "default" : "filled"} loading={preview.isPending} disabled={file.trim() === ""} onClick={() => preview.mutate(prune)}>{preview.data ? "Look again" : "See what it would change"}</Button>
-        {preview.data && (arrange(preview.data).changes.length > 0) && <Button color={deletes ? "red" : undefined} loading={apply.isPending} onClick={() => (deletes ? setSure(true) : apply.mutate())}>{deletes ? "Apply and delete" : "Apply"}</Button>}
+        <Button variant={preview.data ? "default" : "filled"} loading={preview.isPending} disabled={file.trim() === ""} onClick={() => preview.mutate(how)}>{preview.data ? "Look again" : "See what it would change"}</Button>
+        {preview.data && (arrange(preview.data).changes.length > 0) && <Button color={deletes || how.breaking ? "red" : undefined} loading={apply.isPending} onClick={() => (deletes || how.breaking ? setSure(true) : apply.mutate())}>{deletes ? "Apply and delete" : how.breaking ? "Apply although it breaks" : "Apply"}</Button>}
       </Group>
-      <ConfirmDialog opened={sure} onClose={() => setSure(false)} title="Apply and delete what the file does not mention?" action="Apply and delete" danger typed="delete" onConfirm={() => apply.mutateAsync()}>
-        {list((preview.data?.changes ?? []).filter((c) => c.verb === "deleted").map((c) => `${c.what} ${c.name}`), 8)} will be deleted with everything in {preview.data?.changes.filter((c) => c.verb === "deleted").length === 1 ? "it" : "them"}. This cannot be taken back.
+      <ConfirmDialog
+        opened={sure} onClose={() => setSure(false)} danger typed={deletes ? "delete" : "break"} onConfirm={() => apply.mutateAsync()}
+        title={deletes ? "Apply and delete what the file does not mention?" : "Apply although it breaks who uses the tools?"} action={deletes ? "Apply and delete" : "Apply although it breaks"}
+      >
+        {how.breaking && <Text size="sm" mb={deletes ? "xs" : 0}>Clients that listed the tools before get errors until they list them again. It goes on record.</Text>}
+        {deletes && <>{list((preview.data?.changes ?? []).filter((c) => c.verb === "deleted").map((c) => `${c.what} ${c.name}`), 8)} will be deleted with everything in {preview.data?.changes.filter((c) => c.verb === "deleted").length === 1 ? "it" : "them"}. This cannot be taken back.</>}
       </ConfirmDialog>
     </Stack>
   );
+}
+
+interface How {
+  /** Deletes what the file does not mention. */
+  prune: boolean;
+  /** Publishes what breaks who uses it. */
+  breaking: boolean;
 }
 
 function Preview({ result, prune, busy, onPrune }: { result: ApplyResult; prune: boolean; busy: boolean; onPrune: (on: boolean) => void }) {

@@ -3,14 +3,13 @@ import { useForm } from "@mantine/form";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { z } from "zod";
-import { api, at, body, type Schemas, type Tagged } from "~/api/client";
+import type { Schemas, Tagged } from "~/api/client";
 import { isStale } from "~/api/problem";
 import { showProblem, zodValidate } from "~/lib/form";
-import { DiffView } from "~/ui/diff";
 import { RiskMark, risks, type Risk } from "~/ui/risk";
 import { StaleAlert } from "~/ui/stale";
 import { ErrorState } from "~/ui/states";
-import { toast } from "~/ui/toast";
+import { changeTool, Changes, useSaved, type Seen } from "./change";
 
 type Tool = Schemas["Tool"];
 
@@ -43,41 +42,20 @@ function Edit({ read, onClose, onReload }: Omit<Props, "opened">) {
   const client = useQueryClient();
   const t = read.data;
   const form = useForm<Guard>({ initialValues: { title: t.title, description: t.description, scope: t.scope, risk: t.risk, timeout_ms: t.timeout_ms }, validate: zodValidate(Guard) });
-  const [seen, setSeen] = useState<{ change: Partial<Guard>; diff: Schemas["Diff"] }>();
-  const send = (change: Partial<Guard>, how: { dry_run?: boolean; publish?: boolean }) => body(api.PATCH("/tenants/{tenant}/servers/{server}/tools/{tool}", {
-    params: { path: at({ server: t.server, tool: t.name }), header: { "If-Match": read.etag }, query: how.dry_run ? { dry_run: true } : {} }, body: { ...change, publish: how.publish ?? false },
-  }));
+  const [seen, setSeen] = useState<Seen>();
   const look = useMutation({
-    mutationFn: (change: Partial<Guard>) => send(change, { dry_run: true }),
-    onSuccess: ({ diff }, change) => setSeen({ change, diff }),
+    mutationFn: (change: Partial<Guard>) => changeTool(read, change, { dry_run: true }),
+    onSuccess: ({ diff, findings }, change) => setSeen({ change, diff, findings }),
     onError: (error) => showProblem(form, error, Object.keys(Guard.shape)),
   });
-  const save = useMutation({
-    mutationFn: (publish: boolean) => send(seen!.change, { publish }),
-    onSuccess: async ({ published, revision }) => {
-      toast.done(published ? `${t.server} serves revision ${revision?.number ?? "with the change"}.` : `Revision ${revision?.number ?? ""} is staged.`);
-      onClose();
-      await client.invalidateQueries();
-    },
-  });
-  const failed = save.error ?? look.error;
-  const problem = isStale(failed) ? <StaleAlert what={`The server ${t.server}`} onReload={onReload} /> : failed && <ErrorState error={failed} />;
+  const saved = useSaved(t, client, onClose);
+  const problem = isStale(look.error) ? <StaleAlert what={`The server ${t.server}`} onReload={onReload} /> : look.error && <ErrorState error={look.error} />;
 
   if (seen) {
     return (
-      <Stack gap="md">
-        <Text size="sm">This is what changes for clients and models:</Text>
-        <DiffView diff={seen.diff} />
+      <Changes read={read} seen={seen} onBack={() => setSeen(undefined)} onSaved={saved} onReload={onReload}>
         {seen.change.scope && <Text size="sm" c="dimmed">Apps that were allowed {t.scope} only have to ask again for {seen.change.scope}, and a role has to open it.</Text>}
-        {problem}
-        <Group justify="space-between">
-          <Button variant="default" onClick={() => { setSeen(undefined); save.reset(); }}>Back</Button>
-          <Group gap="xs">
-            <Button variant="default" loading={save.isPending && save.variables === false} onClick={() => save.mutate(false)}>Stage it</Button>
-            <Button disabled={seen.diff.same} loading={save.isPending && save.variables === true} onClick={() => save.mutate(true)}>Publish</Button>
-          </Group>
-        </Group>
-      </Stack>
+      </Changes>
     );
   }
   return (

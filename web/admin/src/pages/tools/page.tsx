@@ -6,6 +6,7 @@ import { useCan } from "~/api/me";
 import { isFiltered } from "~/lib/filters";
 import { duration } from "~/lib/time";
 import { list } from "~/lib/words";
+import { ToolMarks } from "~/safety/tool-marks";
 import { FilterBar } from "~/ui/filter-bar";
 import { ButtonLink, TextLink } from "~/ui/link";
 import { PageHeader } from "~/ui/page-header";
@@ -53,6 +54,7 @@ export function Page() {
               <div>
                 <TextLink to="/tools/$server/$tool" params={{ server: t.server, tool: t.name }} fw={550} c="inherit" onClick={(e) => e.stopPropagation()}>{t.title || t.name}</TextLink>
                 <Text size="xs" c="dimmed" className="mono">{t.name}</Text>
+                <ToolMarks tool={t} />
               </div>
             ),
           },

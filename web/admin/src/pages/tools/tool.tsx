@@ -6,6 +6,8 @@ import { api, at, tagged, type Schemas, type Tagged } from "~/api/client";
 import { useCan } from "~/api/me";
 import { isMissing } from "~/api/problem";
 import { duration } from "~/lib/time";
+import { OffNotice, SwitchOffButton } from "~/safety/switch-off";
+import { targets } from "~/safety/targets";
 import { Facts } from "~/ui/facts";
 import { ButtonLink, TextLink } from "~/ui/link";
 import { Crumb, PageHeader } from "~/ui/page-header";
@@ -14,7 +16,9 @@ import { SchemaView } from "~/ui/schema-view";
 import { Section } from "~/ui/section";
 import { EmptyState, Loaded } from "~/ui/states";
 import { EditTool } from "./edit";
+import { EditSafety } from "./edit-safety";
 import { tool as route } from "./routes";
+import { Going, Safety } from "./safety";
 
 export type Tool = Schemas["Tool"];
 
@@ -29,6 +33,7 @@ export function Page() {
   const query = useQuery(toolQuery(server, name));
   const can = useCan();
   const [editing, edit] = useDisclosure();
+  const [guarding, guard] = useDisclosure();
   const read = query.data;
   return (
     <>
@@ -38,6 +43,7 @@ export function Page() {
         actions={read && (
           <>
             {can("tools:try") && <ButtonLink variant="default" leftSection={<IconPlayerPlay size={15} aria-hidden />} to="/servers/$server" params={{ server }} search={{ tab: "try", tool: name }}>Try it</ButtonLink>}
+            <SwitchOffButton target={targets.tool(server, name)} name={read.data.title || name} />
             {can("servers:write") && <Button leftSection={<IconPencil size={15} aria-hidden />} onClick={edit.open}>Edit</Button>}
           </>
         )}
@@ -48,8 +54,11 @@ export function Page() {
         <Loaded query={query}>
           {(found) => (
             <>
-              <ToolView read={found} />
+              <OffNotice all={[targets.tool(server, name), targets.server(server)]} />
+              <Going tool={found.data} />
+              <ToolView read={found} onEditSafety={guard.open} />
               <EditTool read={found} opened={editing} onClose={edit.close} onReload={() => void query.refetch()} />
+              <EditSafety read={found} opened={guarding} onClose={guard.close} onReload={() => void query.refetch()} />
             </>
           )}
         </Loaded>
@@ -58,7 +67,7 @@ export function Page() {
   );
 }
 
-function ToolView({ read: { data: t } }: { read: Tagged<Tool> }) {
+function ToolView({ read: { data: t }, onEditSafety }: { read: Tagged<Tool>; onEditSafety: () => void }) {
   return (
     <Stack gap="md">
       <SimpleGrid cols={{ base: 1, md: 2 }} spacing="md">
@@ -70,10 +79,11 @@ function ToolView({ read: { data: t } }: { read: Tagged<Tool> }) {
           ["Scope", <span key="scope" className="mono">{t.scope}</span>],
           ["Opened by", t.roles?.length ? <Roles key="roles" roles={t.roles} /> : <Text key="roles" span size="sm" c="var(--lk-warn)">no role: nobody can call it</Text>],
           ["Timeout", duration(t.timeout_ms)],
-          ["Called twice", t.idempotent ? "changes nothing more" : "acts twice"],
+          ["Called twice", t.idempotent && "changes nothing more"],
           ["Served", t.published === false ? "not yet" : t.revision && `since revision ${t.revision}`],
         ]} />
       </SimpleGrid>
+      <Safety tool={t} onEdit={onEditSafety} />
       <Section title="Input"><SchemaView schema={t.input_schema} label="Input" /></Section>
       <Section title="Output"><SchemaView schema={t.output_schema} label="Output" /></Section>
     </Stack>
