@@ -36,13 +36,13 @@ export function argumentRows(values: Record<string, unknown>): Shown[] {
   });
 }
 
-export const foldAt = 320;
-const foldLines = 8;
+const foldAt = 320;
+const foldLines = 14;
 
 /** The beginning of a long value, or nothing where it is short enough. */
 export function folded(value: string): string | undefined {
   const lines = value.split("\n");
   const short = lines.length > foldLines ? lines.slice(0, foldLines).join("\n") : value;
   const cut = short.length > foldAt ? short.slice(0, foldAt) : short;
-  return cut === value ? undefined : cut;
+  return cut === value ? undefined : cut.trimEnd();
 }

@@ -1,7 +1,7 @@
 import { Badge, Button, Group, Text } from "@mantine/core";
 import { IconAlertTriangle, IconBellExclamation, IconChecks, IconCircleCheck, IconInfoCircle, IconUrgent, type Icon } from "@tabler/icons-react";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { useServerChoices } from "~/api/choices";
+import { useClientChoices, useServerChoices } from "~/api/choices";
 import { api, at, body } from "~/api/client";
 import { useCan } from "~/api/me";
 import type { SafetyEvent } from "~/api/safety";
@@ -27,6 +27,7 @@ export function Page() {
   const navigate = route.useNavigate();
   const may = useCan()("events:write");
   const servers = useServerChoices();
+  const apps = useClientChoices();
   const set = (patch: Partial<typeof search>) => void navigate({ search: withFilter(search, patch), replace: true });
   const { open, ...rest } = search;
   const query = { ...rest, ...(open ? { open: open === "yes" } : {}) };
@@ -48,7 +49,7 @@ export function Page() {
           : <EmptyState icon={IconCircleCheck} title="Nothing has happened">A loop, a credential on its way out, an unknown outcome: it would stand here.</EmptyState>
       ) : (
         <>
-          <ul className={classes.list} aria-label="Events">{rows.map((e) => <Event key={e.id} event={e} may={may} />)}</ul>
+          <ul className={classes.list} aria-label="Events">{rows.map((e) => <Event key={e.id} event={e} app={apps.find((a) => a.value === e.client)?.label} may={may} />)}</ul>
           <Group justify="space-between" mt="sm" px={4}>
             <Text size="xs" c="dimmed" className="num" role="status">{count(rows.length, "event")}{pages.hasNextPage && " so far"}</Text>
             {pages.hasNextPage && <Button variant="default" loading={pages.isFetchingNextPage} onClick={() => void pages.fetchNextPage()}>Show more</Button>}
@@ -66,7 +67,7 @@ const severities: Record<SafetyEvent["severity"], { label: string; color: string
   info: { label: "Info", color: "gray", icon: IconInfoCircle },
 };
 
-function Event({ event: e, may }: { event: SafetyEvent; may: boolean }) {
+function Event({ event: e, app, may }: { event: SafetyEvent; app: string | undefined; may: boolean }) {
   const can = useCan();
   const { label, means, todo } = explainEvent(e.kind);
   const { label: grade, color, icon: Icon } = severities[e.severity];
@@ -79,7 +80,7 @@ function Event({ event: e, may }: { event: SafetyEvent; may: boolean }) {
         <div className={classes.detail}>{e.detail}</div>
         <div className={classes.meta}>
           {e.member && <span>{can("members:read") ? <TextLink to="/people/$member" params={{ member: e.member }}>{e.member}</TextLink> : e.member}</span>}
-          {e.client && <span>{can("clients:read") ? <TextLink to="/clients" search={{ client: e.client }}>its app</TextLink> : "an app"}</span>}
+          {e.client && <span>through {can("clients:read") ? <TextLink to="/clients" search={{ client: e.client }}>{app ?? "an app"}</TextLink> : "an app"}</span>}
           {e.tool && e.server ? <span className="mono">{can("servers:read") ? <TextLink to="/tools/$server/$tool" params={{ server: e.server, tool: e.tool }}>{e.server}/{e.tool}</TextLink> : `${e.server}/${e.tool}`}</span>
             : e.server && <span className="mono">{can("servers:read") ? <TextLink to="/servers/$server" params={{ server: e.server }}>{e.server}</TextLink> : e.server}</span>}
           {e.call_id && can("audit:read") && <span><TextLink to="/audit" search={{ call: e.call_id }}>{e.count > 1 ? "one of the calls" : "the call"} in the audit</TextLink></span>}

@@ -1,4 +1,4 @@
-import { screen, waitFor, within } from "@testing-library/react";
+import { fireEvent, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeAll, expect, test } from "vitest";
 import type { Schemas } from "~/api/client";
@@ -96,4 +96,31 @@ test("workers, operators and mail are there, without anything axe finds", async 
   await router.navigate({ to: "/mail" });
   await waitFor(() => expect(screen.getByRole("link", { name: "http://x/invitation/a1" })).toBeTruthy());
   await accessible();
+});
+
+test("the whole platform is switched off only when it was typed, and a banner says so everywhere", async () => {
+  let off: Schemas["PlatformSwitch"] = { on: false };
+  const seen = platform({
+    ...answers,
+    "GET /switch": () => off,
+    "PUT /switch": ({ body }) => (off = { on: true, by: "olga@latchkey.test", created_at: new Date().toISOString(), ...(body as Schemas["SwitchPut"]) }),
+    "DELETE /switch": () => { off = { on: false }; return new Reply(null) as never; },
+  });
+  const { router } = open("/switch");
+  await userEvent.click(await screen.findByRole("button", { name: "Switch off…" }));
+  const dialog = await screen.findByRole("dialog", { name: "Switch off the whole platform" });
+  const button = within(dialog).getByRole("button", { name: "Switch everything off" }) as HTMLButtonElement;
+  fireEvent.change(within(dialog).getByLabelText(/^Reason/), { target: { value: "Vault is being restored" } });
+  expect(button.disabled).toBe(true);
+  fireEvent.change(within(dialog).getByLabelText(/^Type/), { target: { value: "switch off everything" } });
+  await accessible();
+  await userEvent.click(button);
+  await waitFor(() => expect(seen.find((s) => s.method === "PUT")?.body).toEqual({ reason: "Vault is being restored", cancel_running: false }));
+  expect((await screen.findByRole("complementary", { name: "Switched off" })).textContent).toContain("Vault is being restored");
+  await router.navigate({ to: "/tenants" });
+  expect(await screen.findByRole("complementary", { name: "Switched off" })).toBeTruthy();
+  await router.navigate({ to: "/switch" });
+  await userEvent.click(await screen.findByRole("button", { name: "Lift the switch" }));
+  await userEvent.click(await screen.findByRole("button", { name: "Let calls through" }));
+  await waitFor(() => expect(screen.queryByRole("complementary", { name: "Switched off" })).toBeNull());
 });

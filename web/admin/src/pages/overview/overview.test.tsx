@@ -39,6 +39,24 @@ test("people without a role are counted, but for those who are disabled", () => 
   expect(titles({ members: [member("a@x.test", []), member("b@x.test", ["r"]), member("c@x.test", [], true)] })).toEqual(["1 person has no role"]);
 });
 
+test("switches, critical events and one's approvals are urgent; a sunset is, when somebody still calls", () => {
+  const approval: Schemas["Approval"] = { id: "ap1", status: "pending", server: "orders", tool: "issue_refund", risk: "destructive", role: "finance", member: "fred@acme.test", arguments: {}, requested_at: "2026-03-01T11:50:00Z", expires_at: "2026-03-01T12:30:00Z", may_decide: true };
+  const event: Schemas["Event"] = { id: "ev1", at: "2026-03-01T11:00:00Z", kind: "secret_withheld", severity: "critical", detail: "A key.", count: 1 };
+  const going = (calls: number, sunset: string, gone = false): Schemas["DeprecatedTool"] => ({ server: "orders", tool: `t${calls}`, version: 1, deprecation: { sunset, gone }, calls, members: ["fred@acme.test"] });
+  const items = attention({
+    switches: [{ target: "tenant", kind: "tenant", on: true, reason: "Why.", by: "dana@acme.test", by_role: "admin", created_at: "2026-03-01T11:00:00Z", cancel_running: false }],
+    events: [event, { ...event, id: "ev2", severity: "info" }, { ...event, id: "ev3", acknowledged_at: "2026-03-01T11:30:00Z" }],
+    approvals: [approval, { ...approval, id: "ap2", may_decide: false }],
+    deprecations: [going(4, "2026-03-05"), going(0, "2026-03-05"), going(7, "2026-09-01"), going(9, "2026-02-01", true), going(5, "2026-03-20")],
+  }, now);
+  expect(items.map((i) => [i.title, i.grave])).toEqual([
+    ["Every tool is switched off", true], ["Credential withheld", true], ["fred@acme.test waits for your approval", true], ["t4 goes in 3 days and is still called", true], ["t5 goes in 18 days and is still called", false],
+  ]);
+  expect(items[2]!.to).toEqual({ to: "/approvals/$approval", approval: "ap1" });
+  expect(titles({ approvals: [approval, { ...approval, id: "ap3" }] })).toEqual(["2 calls wait for your approval"]);
+  expect(titles({ events: Array.from({ length: 5 }, (_, i) => ({ ...event, id: `ev${i}` })) }).at(-1)).toBe("2 more critical events open");
+});
+
 test("what may not be read raises nothing", () => {
   expect(attention({}, now)).toEqual([]);
   expect(titles({ denied: { count: 0, more: false } })).toEqual([]);

@@ -1,4 +1,4 @@
-import { screen, waitFor, within } from "@testing-library/react";
+import { fireEvent, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { expect, test } from "vitest";
 import { platform, problem, Reply, type Answers } from "~/testing/platform";
@@ -44,6 +44,36 @@ test("no revision is published before its difference was seen", async () => {
   await userEvent.click(within(dialog).getByRole("button", { name: "Publish" }));
   await waitFor(() => expect(seen.some((s) => s.path.endsWith("/revisions/4/publish"))).toBe(true));
   expect(seen.find((s) => s.path.endsWith("/diff"))!.query.get("from")).toBe("3");
+});
+
+test("what breaks is not published before its slug was typed, and goes on record as that", async () => {
+  const seen = platform({
+    ...answers,
+    "GET /tenants/{tenant}/servers/{server}/revisions/{revision}/diff": () => ({ ...diff, class: "breaking" as const, breaking: [{ tool: "search_orders", detail: "The tool is gone.", fix: "Deprecate it first." }] }),
+    "POST /tenants/{tenant}/servers/{server}/revisions/{revision}/publish": () => revision(4, { active: true }),
+  });
+  open("/servers/orders?tab=revisions&revision=4");
+  await userEvent.click(await screen.findByRole("button", { name: "Publish 4" }));
+  const dialog = await screen.findByRole("dialog", { name: "Publish revision 4" });
+  expect(await within(dialog).findByText("Deprecate it first.", { exact: false })).toBeTruthy();
+  const button = (await within(dialog).findByRole("button", { name: "Publish although it breaks" })) as HTMLButtonElement;
+  expect(button.disabled).toBe(true);
+  await accessible();
+  fireEvent.change(within(dialog).getByLabelText(/^Type/), { target: { value: "orders" } });
+  await userEvent.click(button);
+  await waitFor(() => expect(seen.find((s) => s.path.endsWith("/publish"))?.query.get("allow_breaking")).toBe("true"));
+});
+
+test("a publication that the platform refuses as breaking says so, and offers the other way", async () => {
+  const seen = platform({ ...answers, "POST /tenants/{tenant}/servers/{server}/revisions/{revision}/publish": ({ query }) => (query.get("allow_breaking") ? revision(4, { active: true }) : problem(422, "breaking_change", "search_orders would break.")) });
+  open("/servers/orders?tab=revisions&revision=4");
+  await userEvent.click(await screen.findByRole("button", { name: "Publish 4" }));
+  const dialog = await screen.findByRole("dialog", { name: "Publish revision 4" });
+  await userEvent.click(await within(dialog).findByRole("button", { name: "Publish" }));
+  expect(await within(dialog).findByText("search_orders would break.")).toBeTruthy();
+  fireEvent.change(await within(dialog).findByLabelText(/^Type/), { target: { value: "orders" } });
+  await userEvent.click(within(dialog).getByRole("button", { name: "Publish although it breaks" }));
+  await waitFor(() => expect(seen.filter((s) => s.path.endsWith("/publish")).map((s) => s.query.get("allow_breaking"))).toEqual([null, "true"]));
 });
 
 test("an older revision is a way back", async () => {

@@ -1,4 +1,4 @@
-import { screen, waitFor } from "@testing-library/react";
+import { fireEvent, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { expect, test } from "vitest";
 import type { Schemas } from "~/api/client";
@@ -42,6 +42,21 @@ test("problems of a file have their lines", async () => {
   await userEvent.type(await screen.findByLabelText(/Apply a file/), "x");
   await userEvent.click(screen.getByRole("button", { name: "See what it would change" }));
   expect(await screen.findByText("Line 21, column 13:", { exact: false })).toBeTruthy();
+});
+
+test("what breaks is applied only as a choice that was typed", async () => {
+  const seen = platform({ ...answers, "POST /tenants/{tenant}/apply": ({ body }) => ((body as { allow_breaking?: boolean }).allow_breaking ? result(false) : problem(422, "breaking_change", "It would break callers.", { errors: [{ detail: "issue_refund: the maximum went down", line: 14 }] })) });
+  open("/settings");
+  fireEvent.change(await screen.findByLabelText(/Apply a file/), { target: { value: "tenant: acme" } });
+  await userEvent.click(screen.getByRole("button", { name: "See what it would change" }));
+  expect(await screen.findByText("It would break who uses the tools")).toBeTruthy();
+  expect(screen.queryByRole("button", { name: "Apply" })).toBeNull();
+  await userEvent.click(screen.getByRole("switch", { name: /Publish it although it breaks/ }));
+  await userEvent.click(await screen.findByRole("button", { name: "Apply although it breaks" }));
+  const dialog = await screen.findByRole("dialog");
+  fireEvent.change(within(dialog).getByLabelText(/^Type/), { target: { value: "break" } });
+  await userEvent.click(within(dialog).getByRole("button", { name: "Apply although it breaks" }));
+  await waitFor(() => expect(seen.filter((s) => s.method === "POST").map((s) => [s.query.get("dry_run"), (s.body as { allow_breaking?: boolean }).allow_breaking])).toEqual([["true", undefined], ["true", true], ["false", true]]));
 });
 
 test("the name is written with the tag that was read", async () => {

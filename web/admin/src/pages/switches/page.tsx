@@ -44,7 +44,7 @@ function On({ of: s, onLift }: { of: Switch; onLift?: (s: Switch) => void }) {
     <li className={classes.item} data-all={s.kind === "tenant" || undefined}>
       <span className={classes.icon}><IconPower size={18} aria-hidden /></span>
       <div className={classes.words}>
-        <div className={classes.target}><Badge color="red">{kinds[s.kind].label}</Badge> <TargetName of={s} /></div>
+        <div className={classes.target}><Badge color="red" variant={s.kind === "tenant" ? "filled" : "light"}>{kinds[s.kind].label}</Badge> <TargetName of={s} /></div>
         <div className={classes.reason}>{s.reason}</div>
         <div className={classes.meta}>
           <span>by {s.by}{s.by_role && `, ${s.by_role}`}</span>
