@@ -41,7 +41,7 @@ export function attention(known: Known, now: number): Item[] {
   for (const e of critical.slice(0, 3)) items.push({ key: `event ${e.id}`, grave: true, title: explainEvent(e.kind).label, detail: e.detail, to: { to: "/events", open: "yes" } });
   if (critical.length > 3) items.push({ key: "events", grave: true, title: `${count(critical.length - 3, "more critical event")} open`, detail: "Look at them, then say that somebody has.", to: { to: "/events", open: "yes" } });
 
-  const mine = (known.approvals ?? []).filter((a) => a.status === "pending" && a.may_decide);
+  const mine = (known.approvals ?? []).filter((a) => a.status === "pending" && a.may_decide && Date.parse(a.expires_at) > now);
   const first = mine.toSorted((a, b) => a.expires_at.localeCompare(b.expires_at))[0];
   if (first) {
     items.push(mine.length === 1
