@@ -101,5 +101,5 @@ function Steps({ approval: a }: { approval: Approval }) {
 function Call({ id }: { id: string | undefined }) {
   const can = useCan();
   if (!id) return null;
-  return <Group component="span" display="inline" gap={4}>{can("audit:read") ? <TextLink to="/audit" search={{ call: id }} size="sm">its records</TextLink> : <Text span size="xs" c="dimmed" className="mono">{id}</Text>}</Group>;
+  return <Group component="span" display="inline" gap={4}>{can("audit:read") ? <TextLink to="/audit" search={{ call: id }} size="sm" underline="always">its records</TextLink> : <Text span size="xs" c="dimmed" className="mono">{id}</Text>}</Group>;
 }

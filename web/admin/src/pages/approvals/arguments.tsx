@@ -22,14 +22,15 @@ export function Arguments({ of: values }: { of: Record<string, unknown> }) {
 function Value({ of: { name, value, json } }: { of: Shown }) {
   const [open, setOpen] = useState(false);
   const short = folded(value);
+  const words = open ? "Show less" : `Show all ${value.length.toLocaleString("en")} characters`;
   const shown = open || short === undefined ? value : `${short}…`;
   return (
     <>
       {json || shown.includes("\n") ? <pre className={classes.value}>{shown}</pre> : shown}
       {short !== undefined && (
         <div>
-          <button type="button" className={classes.fold} aria-expanded={open} aria-label={`${open ? "Less" : "All"} of ${name}`} onClick={() => setOpen(!open)}>
-            {open ? "Show less" : `Show all ${value.length.toLocaleString("en")} characters`}
+          <button type="button" className={classes.fold} aria-expanded={open} aria-label={`${words} of ${name}`} onClick={() => setOpen(!open)}>
+            {words}
           </button>
         </div>
       )}

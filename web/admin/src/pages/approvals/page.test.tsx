@@ -61,7 +61,7 @@ test("who holds the role approves once, with what the call would do before them"
   await accessible();
   await userEvent.click(within(waiting).getByRole("button", { name: "Approve: Issue a refund, asked by fred@acme.test" }));
   const dialog = await screen.findByRole("dialog", { name: "Approve the call" });
-  await userEvent.click(within(dialog).getByRole("button", { name: "All of note" }));
+  await userEvent.click(within(dialog).getByRole("button", { name: "Show all 900 characters of note" }));
   expect(within(dialog).getByText("x".repeat(900))).toBeTruthy();
   await userEvent.click(within(dialog).getByRole("button", { name: "Approve once" }));
   await waitFor(() => expect(seen.find((s) => s.method === "POST")?.body).toEqual({ decision: "approve" }));

@@ -132,11 +132,11 @@ function Notes({ event, onFilter }: { event: AuditEvent; onFilter: Props["onFilt
       <Facts label="How it was kept safe" facts={notes.map((n) => [n.name, (
         <div key={n.key}>
           {n.grave && <IconAlertTriangle size={14} aria-hidden className={classes.grave} />} {n.says}{" "}
-          {n.call && <Anchor component="button" type="button" size="sm" onClick={() => onFilter("call", n.call!)}>The first call</Anchor>}
-          {n.approval && <TextLink to="/approvals/$approval" params={{ approval: n.approval }} size="sm">The approval</TextLink>}
-          {n.to === "/limits" && can("limits:read") && <TextLink to="/limits" size="sm">Limits</TextLink>}
-          {n.to === "/switches" && can("switches:read") && <TextLink to="/switches" size="sm">Kill switches</TextLink>}
-          {n.to === "/deprecations" && can("servers:read") && <TextLink to="/deprecations" size="sm">Deprecations</TextLink>}
+          {n.call && <Anchor component="button" type="button" size="sm" underline="always" onClick={() => onFilter("call", n.call!)}>The first call</Anchor>}
+          {n.approval && <TextLink to="/approvals/$approval" params={{ approval: n.approval }} size="sm" underline="always">The approval</TextLink>}
+          {n.to === "/limits" && can("limits:read") && <TextLink to="/limits" size="sm" underline="always">Limits</TextLink>}
+          {n.to === "/switches" && can("switches:read") && <TextLink to="/switches" size="sm" underline="always">Kill switches</TextLink>}
+          {n.to === "/deprecations" && can("servers:read") && <TextLink to="/deprecations" size="sm" underline="always">Deprecations</TextLink>}
         </div>
       )] as const)} />
     </section>

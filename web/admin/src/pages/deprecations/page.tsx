@@ -1,4 +1,4 @@
-import { Badge, Group, Text } from "@mantine/core";
+import { Badge, Stack, Text } from "@mantine/core";
 import { IconHourglassEmpty } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { DataTable } from "mantine-datatable";
@@ -78,13 +78,12 @@ function Table({ rows }: { rows: Row[] }) {
 function Callers({ members }: { members: string[] }) {
   const can = useCan();
   if (members.length === 0) return <Text span size="sm" c="dimmed">nobody</Text>;
-  const shown = members.slice(0, 4);
   return (
     <details>
       <summary style={{ cursor: "pointer" }}>{count(members.length, "person", "people")}{members.length >= 20 && " or more"}</summary>
-      <Group gap={2} mt={4} style={{ flexDirection: "column", alignItems: "flex-start" }}>
-        {(members.length > 20 ? shown : members).map((m) => (can("members:read") ? <TextLink key={m} to="/people/$member" params={{ member: m }} size="sm">{m}</TextLink> : <Text key={m} size="sm">{m}</Text>))}
-      </Group>
+      <Stack gap={2} mt={4} align="flex-start">
+        {members.map((m) => (can("members:read") ? <TextLink key={m} to="/people/$member" params={{ member: m }} size="sm" lh="24px">{m}</TextLink> : <Text key={m} size="sm">{m}</Text>))}
+      </Stack>
     </details>
   );
 }

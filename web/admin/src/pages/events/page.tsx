@@ -80,7 +80,7 @@ function Event({ event: e, app, may }: { event: SafetyEvent; app: string | undef
         <div className={classes.detail}>{e.detail}</div>
         <div className={classes.meta}>
           {e.member && <span>{can("members:read") ? <TextLink to="/people/$member" params={{ member: e.member }}>{e.member}</TextLink> : e.member}</span>}
-          {e.client && <span>through {can("clients:read") ? <TextLink to="/clients" search={{ client: e.client }}>{app ?? "an app"}</TextLink> : "an app"}</span>}
+          {e.client && <span>through {can("clients:read") ? <TextLink to="/clients" search={{ client: e.client }} underline="always">{app ?? "an app"}</TextLink> : "an app"}</span>}
           {e.tool && e.server ? <span className="mono">{can("servers:read") ? <TextLink to="/tools/$server/$tool" params={{ server: e.server, tool: e.tool }}>{e.server}/{e.tool}</TextLink> : `${e.server}/${e.tool}`}</span>
             : e.server && <span className="mono">{can("servers:read") ? <TextLink to="/servers/$server" params={{ server: e.server }}>{e.server}</TextLink> : e.server}</span>}
           {e.call_id && can("audit:read") && <span><TextLink to="/audit" search={{ call: e.call_id }}>{e.count > 1 ? "one of the calls" : "the call"} in the audit</TextLink></span>}
