@@ -12,7 +12,7 @@ const answers: Answers = { "GET /me": () => dana, "GET /tenants/{tenant}/depreca
 
 test("time left worries where the tool is still called, and what is gone is over", () => {
   const now = Date.parse("2026-06-01T12:00:00Z");
-  const left = (sunset: string, calls: number, gone = false) => leftOf({ sunset, gone }, calls, now);
+  const left = (sunset: string, calls: number, over = false) => leftOf({ sunset, gone: over }, calls, now);
   expect(left("2026-06-08", 3)).toEqual({ label: "7 days left", color: "red" });
   expect(left("2026-06-08", 0)).toEqual({ label: "7 days left", color: "amber" });
   expect(left("2026-06-02", 1)).toEqual({ label: "Goes within a day", color: "red" });
