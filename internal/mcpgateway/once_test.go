@@ -700,6 +700,7 @@ func TestLargeAnswerIsKeptAsDone(t *testing.T) {
 	for _, schema := range []string{"", `{"type":"object"}`} {
 		w := s.edge(func(w *world, _ *Config) {
 			w.hosted.Revision.Definition.Tools[1].OutputSchema = json.RawMessage(schema)
+			w.hosted.Revision.Definition.Tools[1].Guard.Off = true // else it is cut before
 		})
 		user := tenants.NewUserID()
 		w.answer(func(context.Context, *runtime.Call, DispatchOptions) (DispatchOutcome, error) {

@@ -383,17 +383,20 @@ func (g *Gateway) filterLists(def *registry.Definition) mcp.Middleware {
 			if err != nil || !strings.HasSuffix(method, "/list") {
 				return res, err
 			}
-			hidden, _, err := g.hidden(ctx, exchangeOf(req.GetExtra().TokenInfo))
+			hidden, off, err := g.hidden(ctx, exchangeOf(req.GetExtra().TokenInfo))
 			if err != nil {
 				return nil, err
 			}
+			noTools := !slices.ContainsFunc(def.Tools, func(t registry.Tool) bool { return !hidden(t.Scope) && !off(t.Name) })
 			switch res := res.(type) {
 			case *mcp.ListResourcesResult:
 				res.Resources = slices.DeleteFunc(res.Resources, func(r *mcp.Resource) bool { return hidden(scopeOf["resource "+r.URI]) })
 			case *mcp.ListResourceTemplatesResult:
 				res.ResourceTemplates = slices.DeleteFunc(res.ResourceTemplates, func(r *mcp.ResourceTemplate) bool {
-					// What is read through the platform's own has the scope of its tool.
-					return r.URITemplate != guard.KeptTemplate && hidden(scopeOf["resource "+r.URITemplate])
+					if r.URITemplate == guard.KeptTemplate { // what is read through it has the scope of its tool
+						return noTools
+					}
+					return hidden(scopeOf["resource "+r.URITemplate])
 				})
 			case *mcp.ListPromptsResult:
 				res.Prompts = slices.DeleteFunc(res.Prompts, func(p *mcp.Prompt) bool { return hidden(scopeOf["prompt "+p.Name]) })

@@ -157,7 +157,7 @@ func TestSwitchedOffIsInNoList(t *testing.T) {
 				}
 				return len(ts.Tools), len(rs.ResourceTemplates) + len(ps.Prompts)
 			}
-			for target, want := range map[string][2]int{"tool:orders/refund": {1, 2}, "server:orders": {0, 0}, "member:" + string(ann): {0, 0}, "tenant": {0, 0}, "tool:orders/none": {2, 2}} {
+			for target, want := range map[string][2]int{"tool:orders/refund": {1, 3}, "server:orders": {0, 0}, "member:" + string(ann): {0, 0}, "tenant": {0, 0}, "tool:orders/none": {2, 3}} {
 				p.lift()
 				p.put(w.tenant.ID, target, nil)
 				if tools, others := count(); tools != want[0] || others != want[1] {
