@@ -212,4 +212,16 @@ func busyDay(t *testing.T, p *Platform) {
 	p.MustCall(t, orders, fred.Access, "issue_refund", refundOf(payable(t, p), "busy day"))
 	p.MustCall(t, orders, vic.Access, "issue_refund", map[string]any{"order_id": 1, "amount": 1, "reason": "not allowed"})
 	p.MustCall(t, orders, fred.Access, "search_orders", map[string]any{"limit": "many"})
+	// What the pages of safety show: a dry run, an approval that waits, an answer
+	// that was masked and flagged, and a switch.
+	for _, amount := range []float64{60, 600} {
+		p.MustCall(t, orders, fred.Access, "issue_refund", map[string]any{"order_id": payable(t, p), "amount": amount, "reason": "arrived broken"})
+	}
+	sam := p.Token(t, "sam@acme.test", "crm", "crm:read")
+	for id := 100; id < 112; id++ {
+		p.MustCall(t, p.Resource("acme", "crm"), sam.Access, "fetch_customer", map[string]any{"customer_id": id})
+	}
+	if err := p.operate(http.MethodPut, "/tenants/acme/switches/tool:incidents%2Fcreate_incident_ticket", object{"reason": "Duplicates since the release"}, nil); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -54,7 +54,7 @@ func New(t *testing.T) *Browser {
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", true),
 		chromedp.Flag("disable-features", "PasswordManagerOnboarding,AutofillServerCommunication,OptimizationHints,MediaRouter"),
 	}
-	ctx, expire := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, expire := context.WithTimeout(context.Background(), 6*time.Minute)
 	t.Cleanup(expire)
 	ctx, stop := chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(stop)

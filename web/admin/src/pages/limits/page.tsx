@@ -136,7 +136,7 @@ function OwnLimits({ tools }: { tools: State["tools"] }) {
       {tools.length === 0 ? <EmptyState compact icon={IconGauge} title="No tool has any">A tool's page has the way to set them.</EmptyState> : (
         <DataTable
           records={tools.map((t) => ({ ...t, key: `${t.server} ${t.tool}` }))} idAccessor="key" className={tables.table} withTableBorder={false} borderRadius="lg" fz="sm" verticalSpacing={9} minHeight={0}
-          scrollAreaProps={{ viewportProps: { tabIndex: 0, role: "region", "aria-label": "Tools with limits of their own" } }}
+          scrollAreaProps={{ viewportProps: { tabIndex: 0, role: "region", "aria-label": "Tools and their limits" } }}
           columns={[
             { accessor: "tool", title: "Tool", width: 220, render: (t) => <>{can("servers:read") ? <TextLink to="/tools/$server/$tool" params={{ server: t.server, tool: t.tool }} fw={550} c="inherit">{t.tool}</TextLink> : t.tool}<Text size="xs" c="dimmed" className="mono">{t.server}</Text></> },
             ...(["all", "user", "session"] as const).map((who) => ({ accessor: who, title: { all: "All callers together", user: "Each person", session: "Each session" }[who], width: 220, render: (t: State["tools"][number]) => <>{limitWords(t[who]) || <Text span size="sm" c="dimmed">none</Text>}{t[who]?.message && <Text size="xs" c="dimmed">“{t[who].message}”</Text>}</> })),
