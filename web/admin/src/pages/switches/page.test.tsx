@@ -87,7 +87,7 @@ test("nothing off is said so, and who may only look changes nothing", async () =
   platform({ ...answers, "GET /me": () => ({ ...dana, permissions: ["switches:read"] }), "GET /tenants/{tenant}/switches": () => page() });
   open("/switches");
   expect(await screen.findByText("Nothing is switched off.")).toBeTruthy();
-  expect(await screen.findByText("Nothing was ever switched off")).toBeTruthy();
+  expect(await screen.findByText("Nothing was switched off before")).toBeTruthy();
   expect(screen.queryByRole("button", { name: "Switch off…" })).toBeNull();
 });
 

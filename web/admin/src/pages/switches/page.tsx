@@ -71,7 +71,7 @@ function History() {
     <Section title="Before" says="What was switched off and is on again, newest first. The audit has every change.">
       <PagedTable
         pages={pages} label="Switches of before" one="switch" many="switches" rowKey="key"
-        empty={<EmptyState compact icon={IconPower} title="Nothing was ever switched off">What is lifted or runs out stands here, with its reason.</EmptyState>}
+        empty={<EmptyState compact icon={IconPower} title="Nothing was switched off before">What is lifted or runs out stands here, with its reason.</EmptyState>}
         columns={[
           { accessor: "target", title: "What", width: 260, render: (s) => <Group gap={6}><Badge>{kinds[s.kind].label}</Badge><span><TargetName of={s} /></span></Group> },
           { accessor: "reason", title: "Reason", width: 240, render: (s) => <Text size="sm" lineClamp={2} title={s.reason}>{s.reason}</Text> },
