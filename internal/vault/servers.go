@@ -405,7 +405,7 @@ func (d *Database) ttl(a registry.Access) time.Duration {
 
 // url leaves name and password to Vault, which fills and escapes them.
 func (d *Database) url() string {
-	q := url.Values{"sslmode": {d.SSLMode}, "connect_timeout": {"1"}}
+	q := url.Values{"sslmode": {d.SSLMode}, "connect_timeout": {"3"}}
 	if d.SSLRootCert != "" {
 		q.Set("sslrootcert", d.SSLRootCert)
 	}
