@@ -12,10 +12,12 @@
 package guard
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -141,6 +143,35 @@ type Flag struct {
 // Empty reports whether nothing was done.
 func (r *Report) Empty() bool {
 	return r == nil || len(r.Masked)+len(r.Withheld)+len(r.Flags)+r.LeftOut == 0 && r.Marker == ""
+}
+
+// With is the report of a guard after another one. Of two markers the later
+// stands: it names the tags that are outside.
+func (r *Report) With(later *Report) *Report {
+	switch {
+	case r.Empty():
+		return later
+	case later.Empty():
+		return r
+	}
+	out := Report{Masked: sum(r.Masked, later.Masked), Withheld: sum(r.Withheld, later.Withheld), Flags: r.Flags, Marker: cmp.Or(later.Marker, r.Marker), LeftOut: r.LeftOut + later.LeftOut}
+	for _, f := range later.Flags {
+		if !slices.Contains(out.Flags, f) {
+			out.Flags = append(slices.Clip(out.Flags), f)
+		}
+	}
+	return &out
+}
+
+func sum(a, b map[string]int) map[string]int {
+	out := maps.Clone(a)
+	for k, n := range b {
+		if out == nil {
+			out = map[string]int{}
+		}
+		out[k] += n
+	}
+	return out
 }
 
 // Patterns are the names of the flags, once each.

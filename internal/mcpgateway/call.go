@@ -45,11 +45,12 @@ type call struct {
 	declined          bool   // the person was asked and said no
 	pending           *pending
 
-	tool    *registry.Tool       // nil for resources and prompts
-	notes   audit.Notes          // for the record
-	access  registry.Access      // with which it runs; empty: its risk's
-	notice  *notice              // that the tool will end; see versions.go
-	retired *fault.Error         // that it has
+	tool    *registry.Tool  // nil for resources and prompts
+	notes   audit.Notes     // for the record
+	access  registry.Access // with which it runs; empty: its risk's
+	notice  *notice         // that the tool will end; see versions.go
+	retired *fault.Error    // that it has
+	later   *registry.OutputGuard
 	guard   registry.OutputGuard // of a resource
 	outcome DispatchOutcome
 

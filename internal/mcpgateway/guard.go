@@ -52,6 +52,13 @@ func (g *Gateway) guarded(ctx context.Context, c *call, res *runtime.Result) (*r
 	}
 	if res.Tool != nil {
 		delete(res.Tool.Meta, metaGuard) // nobody else's word
+		if c.later != nil {              // an older version ran, and its worker knows the guard of then
+			p, err := guard.Compile(*c.later, string(c.ex.tenant.ID)+"/"+string(c.ex.hosted.Server.ID))
+			if err != nil {
+				return nil, err
+			}
+			res.Guard = res.Guard.With(p.Tool(res.Tool))
+		}
 	}
 	var meta guardMeta
 	var lines []string

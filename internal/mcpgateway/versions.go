@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -71,13 +72,14 @@ type chosen struct {
 	validator *validator
 	access    registry.Access
 	older     bool
-	notice    *notice      // nil: it will not end
-	retired   *fault.Error // it has ended
+	later     *registry.OutputGuard // what the active revision's guard asks besides, of an older one
+	notice    *notice               // nil: it will not end
+	retired   *fault.Error          // it has ended
 }
 
 // take puts what was chosen into a call.
 func (c *call) take(ch *chosen) {
-	c.access, c.notice, c.retired = ch.access, ch.notice, ch.retired
+	c.access, c.notice, c.retired, c.later = ch.access, ch.notice, ch.retired, ch.later
 	if ch.notice != nil {
 		c.note(audit.NoteDeprecated, string(ch.notice.Sunset))
 	}
@@ -152,16 +154,31 @@ func (g *Gateway) version(ctx context.Context, ex *exchange, c chosen) (chosen, 
 		return c, nil
 	}
 	t := *old.tool
+	later := laterGuard(old.tool.Guard, c.tool.Guard)
 	t.Safety, t.Version, t.Replaces = c.tool.Safety, old.tool.Version, nil
 	t.Guard.Fields, t.Guard.Rename = old.tool.Guard.Fields, old.tool.Guard.Rename
 	if c.tool.Risk.Above(t.Risk) {
 		t.Risk = c.tool.Risk
 	}
 	return chosen{
-		revision: old.revision, tool: &t, validator: old.validator, access: old.tool.Risk.Access(), older: true,
+		revision: old.revision, tool: &t, validator: old.validator, access: old.tool.Risk.Access(), older: true, later: later,
 		notice: &notice{Version: versionOf(old.tool), Sunset: sunset, Successor: c.tool.Name,
 			Message: fmt.Sprintf("Version %d took its place. List the tools again to use it.", versionOf(c.tool))},
 	}, nil
+}
+
+// laterGuard is what a tool's guard of now asks of an answer that a worker gave
+// under an earlier one. Its fields stay the earlier version's, and what that one
+// marked already is not marked twice.
+func laterGuard(was, is registry.OutputGuard) *registry.OutputGuard {
+	if is.Off {
+		return nil
+	}
+	is.Fields, is.Rename = nil, nil
+	if !was.Off && len(is.Untrusted) > 0 {
+		is.Untrusted = slices.DeleteFunc(slices.Clone(is.Untrusted), func(f string) bool { return slices.Contains(was.Untrusted, f) || slices.Contains(was.Untrusted, "*") })
+	}
+	return &is
 }
 
 // maxWindows bounds how far back a version's day is looked for.

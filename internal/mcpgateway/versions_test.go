@@ -16,6 +16,7 @@ import (
 	"latchkey/internal/audit"
 	"latchkey/internal/fault"
 	"latchkey/internal/registry"
+	"latchkey/internal/runtime"
 	"latchkey/internal/tenants"
 )
 
@@ -168,6 +169,30 @@ func inEras(t *testing.T, f func(t *testing.T, w *world, s *shelf, session *mcp.
 			f(t, w, s, w.connect(w.token(ann, "read", "write"), version))
 		})
 	}
+}
+
+// A guard that is stricter since holds for sessions that go on with a version of
+// before: what is masked now was masked by no worker then.
+func TestOldVersionAnswersUnderTheGuardOfNow(t *testing.T) {
+	inEras(t, func(t *testing.T, w *world, s *shelf, session *mcp.ClientSession) {
+		w.mustList(session)
+		s.publish(w, func(tools map[string]*registry.Tool) {
+			second("2027-04-01")(tools)
+			tools["look"].Guard = registry.OutputGuard{Mask: []string{"email"}, Fields: []string{"other"}}
+		})
+		w.run = func(context.Context, *runtime.Call, DispatchOptions) (DispatchOutcome, error) {
+			return DispatchOutcome{Worker: "w1", Started: true, Result: &runtime.Result{Tool: &mcp.CallToolResult{
+				Content: []mcp.Content{&mcp.TextContent{Text: "ask jane.doe@example.com"}}, StructuredContent: json.RawMessage(`{"n":1,"who":"jane.doe@example.com"}`)}}}, nil
+		}
+		res := w.mustCall(session, "look", map[string]any{"id": 1})
+		b, err := json.Marshal(res)
+		if err != nil || res.IsError || w.lastRan() != s.all[0].ID || strings.Contains(string(b), "jane.doe") || !strings.Contains(string(b), `"who"`) {
+			t.Errorf("%v: %s", err, b)
+		}
+		if w.lastEvent().Notes[audit.NoteMasked] == nil {
+			t.Errorf("on record: %+v", w.lastEvent())
+		}
+	})
 }
 
 func TestOldSessionKeepsListedVersion(t *testing.T) {
