@@ -413,7 +413,7 @@ func TestSwitchReachesEveryEdgeWithinASecond(t *testing.T) {
 			}
 		}
 	}
-	rounds := 25
+	rounds := 15
 	if testing.Short() {
 		rounds = 5
 	}

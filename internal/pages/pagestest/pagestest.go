@@ -217,8 +217,12 @@ func (b *Browser) CheckHere(name string) {
 		for _, theme := range []string{"light", "dark"} {
 			b.Theme(theme)
 			b.settle(theme)
-			for _, v := range b.Axe() {
-				b.t.Errorf("%s, %s, %d px: %s", name, theme, width, v)
+			// What is wrong at a phone's width is so in both themes, and colours are
+			// the same at both widths: one of the four has nothing of its own.
+			if theme == "light" || width > 390 {
+				for _, v := range b.Axe() {
+					b.t.Errorf("%s, %s, %d px: %s", name, theme, width, v)
+				}
 			}
 			over := Get(b, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
 			if over > 0 {
