@@ -260,7 +260,7 @@ func TestWorkerKilledDuringReadIsRetriedOrClear(t *testing.T) {
 		if f != nil && (f.Category != "downstream" || f.RetryAfterS == 0) {
 			t.Errorf("the caller reads %+v", f)
 		}
-		if took > 2*time.Second {
+		if took > 5*time.Second { // it takes tens of milliseconds where the machine is not busy
 			t.Errorf("it took %s", took)
 		}
 		t.Logf("%s after the worker died: failure %v", took, f)

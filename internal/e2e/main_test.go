@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 	// servers to start, for browsers. More of them than there are processors
 	// go at once.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "6"); err != nil {
+	if err := flag.Set("test.parallel", "4"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}

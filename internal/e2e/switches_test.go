@@ -518,7 +518,7 @@ func switchStopsRunningCalls(t *testing.T, p *Platform, edges []*serving) {
 			if !strings.Contains(f.Message, "switched off at Acme Corp") {
 				t.Errorf("%s reads %s", what, f.Message)
 			}
-			if took := time.Since(answered); took > time.Second {
+			if took := time.Since(answered); took > 3*time.Second { // with its record, on a busy machine
 				t.Errorf("%s was stopped after %s", what, took)
 			}
 			records := p.RecordsOf(t, f.CallID)

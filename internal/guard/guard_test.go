@@ -536,13 +536,28 @@ func TestHostileTextTakesLinearTime(t *testing.T) {
 		"password=", "password=a1", "-----BEGIN PRIVATE KEY-----!", "eyJ", "eyJ-", "sk-", "sk-a1", "://", "://a:", "a@", "@", "@@a.", "ignore ", "ignore previous ", "+1 ", "+49", "4111 ", "4111-", "DE89 ", "DE89",
 		"A1", "1-", "00", "0 ", "(", "\u200b", "\u200ba", "\U000E0041", "\\u0041", "[", "{\"a\":", "\"", "token: ", "bearer ", "AKIA", "8Q~", "accountkey=", "<|im_start|>", "![", "](http",
 	} {
-		began := time.Now()
-		s := strings.Repeat(unit, 200_000/len(unit))
-		p.Tool(&mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: s}}})
-		p.Tool(&mcp.CallToolResult{StructuredContent: structured(map[string]any{"a": s})})
-		// With the square of the length this would be minutes.
-		if took := time.Since(began); took > 10*time.Second {
-			t.Errorf("%q took %v", unit, took)
+		// Four times the text takes about four times as long, where the square
+		// would take sixteen. What else the machine does makes it look longer, so
+		// that the least of some tries counts.
+		least := func(n int) time.Duration {
+			least := time.Hour
+			s := strings.Repeat(unit, n/len(unit))
+			for range 3 {
+				began := time.Now()
+				p.Tool(&mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: s}}})
+				p.Tool(&mcp.CallToolResult{StructuredContent: structured(map[string]any{"a": s})})
+				least = min(least, time.Since(began))
+			}
+			return least
+		}
+		var short, long time.Duration
+		for range 3 {
+			if short, long = least(3_000), least(12_000); long < 11*short {
+				break
+			}
+		}
+		if long > 11*short {
+			t.Errorf("%q: %v, and four times as much %v", unit, short, long)
 		}
 	}
 }
