@@ -537,22 +537,19 @@ func TestHostileTextTakesLinearTime(t *testing.T) {
 		"A1", "1-", "00", "0 ", "(", "\u200b", "\u200ba", "\U000E0041", "\\u0041", "[", "{\"a\":", "\"", "token: ", "bearer ", "AKIA", "8Q~", "accountkey=", "<|im_start|>", "![", "](http",
 	} {
 		// Four times the text takes about four times as long, where the square
-		// would take sixteen. What else the machine does makes it look longer, so
-		// that the least of some tries counts.
-		least := func(n int) time.Duration {
-			least := time.Hour
+		// would take sixteen; both are longer than what any rule looks at around a
+		// word. What else the machine does makes it look longer, so that one good
+		// try of three is enough.
+		took := func(n int) time.Duration {
 			s := strings.Repeat(unit, n/len(unit))
-			for range 3 {
-				began := time.Now()
-				p.Tool(&mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: s}}})
-				p.Tool(&mcp.CallToolResult{StructuredContent: structured(map[string]any{"a": s})})
-				least = min(least, time.Since(began))
-			}
-			return least
+			began := time.Now()
+			p.Tool(&mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: s}}})
+			p.Tool(&mcp.CallToolResult{StructuredContent: structured(map[string]any{"a": s})})
+			return time.Since(began)
 		}
 		var short, long time.Duration
 		for range 3 {
-			if short, long = least(3_000), least(12_000); long < 11*short {
+			if short, long = took(32_000), took(128_000); long < 11*short {
 				break
 			}
 		}
