@@ -19,17 +19,18 @@ import (
 
 // layer has every package of the product. Imports point strictly down.
 var layer = map[string]int{
-	"internal/fault": 0, "internal/secret": 0, "internal/fresh": 0, "migrations": 0, "web/admin": 0,
-	"internal/tenants": 1,
-	"internal/authn":   2, "internal/registry": 2, "internal/audit": 2, "internal/site": 2, "internal/pages": 2, "internal/callers": 2, "internal/events": 2, "internal/switches": 2, "internal/approvals": 2,
-	"internal/oauth": 3, "internal/signin": 3, "internal/mail": 3, "internal/operations": 3, "internal/consent": 3, "internal/limits": 3, "internal/idempotency": 3, "internal/vault": 3, "internal/guard": 3,
-	"internal/runtime": 4,
-	"internal/api":     5, "internal/console": 5, "internal/mcpgateway": 5, "internal/postgres": 5,
-	"internal/runtime/sqltool": 5, "internal/runtime/httptool": 5, "internal/runtime/remotetool": 5, "internal/runtime/stdiotool": 5,
-	"internal/runtime/echotool": 5, "internal/runtime/natsrt": 5, "internal/runtime/runtimetest": 5,
-	"internal/demo": 5, "internal/embedded": 5, "internal/dashboards": 5,
-	"internal/runtime/kinds": 6,
-	"cmd/platform":           7, "cmd/worker": 7, "scripts/prepare": 7,
+	"internal/fault": 0, "internal/secret": 0, "internal/fresh": 0, "internal/egress": 0, "internal/peers": 0, "internal/deadline": 0, "internal/toolsearch": 0, "migrations": 0, "web/admin": 0,
+	"internal/tenants": 1, "internal/sandbox": 1, "internal/packages": 1,
+	"internal/authn": 2, "internal/registry": 2, "internal/audit": 2, "internal/site": 2, "internal/pages": 2, "internal/callers": 2, "internal/events": 2, "internal/switches": 2, "internal/approvals": 2,
+	"internal/oauth": 3, "internal/signin": 3, "internal/mail": 3, "internal/operations": 3, "internal/consent": 3, "internal/limits": 3, "internal/idempotency": 3, "internal/vault": 3, "internal/guard": 3, "internal/tasks": 3, "internal/health": 3, "internal/catalog": 3, "internal/runtime/params": 3,
+	"internal/runtime": 4, "internal/accounts": 4, "internal/openapi": 4, "internal/runtime/mcptool": 5,
+	"internal/api": 5, "internal/console": 5, "internal/mcpgateway": 5, "internal/postgres": 5,
+	"internal/runtime/sqltool": 5, "internal/runtime/httptool": 5,
+	"internal/runtime/echotool": 5, "internal/runtime/toolset": 5, "internal/runtime/natsrt": 5, "internal/runtime/runtimetest": 5,
+	"internal/demo": 5, "internal/embedded": 5, "internal/dashboards": 5, "internal/upstreams": 5,
+	"internal/runtime/remotetool": 6, "internal/runtime/stdiotool": 6,
+	"internal/runtime/kinds": 7,
+	"cmd/platform":           8, "cmd/worker": 8, "scripts/prepare": 8,
 }
 
 // sameLayer lists the imports within a layer, each with its reason.
@@ -41,12 +42,13 @@ var sameLayer = map[[2]string]string{
 	{"internal/registry", "internal/switches"}:  "a tenant file declares kill switches",
 	{"internal/oauth", "internal/consent"}:      "the authorization endpoint shows the page; consent knows no OAuth",
 	{"internal/oauth", "internal/signin"}:       "the authorization endpoint asks who is there; signin knows no OAuth",
+	{"internal/tasks", "internal/idempotency"}:  "a task takes the name of its call, and ends it, in the step that stores and ends the task",
 	{"internal/limits", "internal/idempotency"}: "what makes calls identical is the canonical form of their arguments",
 }
 
 // forTests are packages that only tests import.
 func forTests(pkg string) bool {
-	return strings.HasSuffix(pkg, "test") && pkg != "internal/runtime/runtimetest" || slices.Contains([]string{"internal/testenv", "internal/e2e", "internal/bench", "internal/layers"}, pkg)
+	return strings.HasSuffix(pkg, "test") && pkg != "internal/runtime/runtimetest" || slices.Contains([]string{"internal/sandbox/sandboxtest/helper", "internal/testenv", "internal/e2e", "internal/bench", "internal/layers"}, pkg)
 }
 
 type file struct {
@@ -155,7 +157,7 @@ var reserved = []struct {
 	may    []string
 	why    string
 }{
-	{"github.com/labstack/echo", []string{"internal/oauth", "internal/signin", "internal/consent", "internal/mcpgateway", "internal/api", "internal/console", "cmd/platform"}, "HTTP is theirs"},
+	{"github.com/labstack/echo", []string{"internal/oauth", "internal/signin", "internal/consent", "internal/mcpgateway", "internal/api", "internal/console", "internal/accounts", "cmd/platform"}, "HTTP is theirs"},
 	{"github.com/nats-io/", []string{"internal/runtime/natsrt", "cmd/platform", "cmd/worker"}, "natsrt is the only one that speaks NATS; commands connect it"},
 	{"github.com/jackc/", []string{"internal/postgres", "internal/runtime/sqltool", "internal/demo", "internal/embedded", "internal/testenv", "internal/e2e"}, "SQL is theirs"},
 	{"database/sql", []string{"internal/postgres"}, "SQL is theirs"},
