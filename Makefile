@@ -1,8 +1,8 @@
 # `make` prints what there is. Everything works from a fresh clone; first runs
-# take longer (vaultd alone is built for about 3 minutes) and say why.
+# take longer (vaultd alone is built for about 2 minutes) and say why.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev dev-reset build web web-check test check bench need prepare
+.PHONY: help dev dev-reset build web web-check test check bench conformance need prepare runsc
 
 # Packages tested at the same time. Each may have a Postgres and a Vault of its
 # own, so more than four gain little and cost memory.
@@ -40,8 +40,12 @@ $(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
 web-check: $(WEB)/node_modules/.package-lock.json ## Lint, type-check and test the console
 	cd $(WEB) && npm run --silent lint && npm run --silent typecheck && npm run --silent test
 
-test: need prepare web web-check ## Run every test, as CI does
-	go vet ./...
+# What is built and fetched first, and the console's tests, take one processor
+# each for most of their time. Vet with -race shares its build with the tests.
+test: need ## Run every test, as CI does
+	@$(MAKE) --no-print-directory -j2 prepare web-check
+	@$(MAKE) --no-print-directory web
+	go vet -race ./...
 	go test -race -p $(P) -timeout 20m ./...
 
 # What starts whole machines of its own (set-up, end to end) is for `make test`.
@@ -54,8 +58,18 @@ check: ## Vet and run the short tests: under 2 minutes when warm
 bench: need prepare ## Measure beside a plain SDK server, and the audit explorer on 1.5 million records
 	go test -run '^$$' -bench . -timeout 30m ./internal/bench
 
+conformance: need prepare ## Run the official MCP conformance suite through the platform and print the table
+	go test -run TestConformanceThroughThePlatform -v ./internal/e2e
+
 need: ## Check for (as root on Debian: install) what tests need
 	@scripts/need
 
 prepare: ## Build vaultd and fetch Node into the cache, once
 	@go run ./scripts/prepare
+
+runsc: bin/runsc ## Build gVisor's runtime into bin/, for LATCHKEY_SANDBOX=gvisor: about 3 minutes, once
+	@:
+
+bin/runsc: tools/runsc/go.mod
+	@echo 'runsc: building gVisor, once; this takes about 3 minutes' >&2
+	cd tools/runsc && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../bin/runsc gvisor.dev/gvisor/runsc

@@ -30,13 +30,15 @@ func (pl *platform) openAPI(p parts, client func(*http.Request) netip.Addr, toke
 	// People are read from memory, which is told of every change; all else that
 	// a change could be decided by is read from the store.
 	auth := &api.Authenticator{Sites: p.sites, Tenants: p.db, People: pl.cached, Tokens: tokens, Keys: p.db, Operators: p.db, Console: pl.console, Log: pl.log}
+	pl.catalog = pl.newCatalog(p, auth.Authenticate, tokens)
 	pl.api, err = api.New(api.Config{
 		Sites: p.sites, Tenants: p.db, Authenticate: auth.Authenticate, Changes: p.db, Sealer: vault.NewSealer(p.vault), Audit: pl.audit,
 		Observe: observeAPI, Log: pl.log, Rate: api.Rate{PerSecond: float64(p.cfg.APIRate), Burst: 4 * p.cfg.APIRate},
-		People: peopleOf(p.db, pl.signin, pl.post, pl.work), Servers: serversOf(p.db, p.vault, gateway), Records: pl.records(),
+		People: peopleOf(leaving{p.db, pl.accounts}, pl.signin, pl.post, pl.work), Servers: serversOf(p.db, p.vault, gateway, pl.keeper, leaving{p.db, pl.accounts}), Records: pl.records(),
 		Apps: api.Apps{Clients: p.db, Keys: p.db, Operators: p.db}, Safety: api.Safety{Switches: pl.board, Events: p.db},
 		Limits:    api.Limits{Store: p.db, Where: func() string { return string(pl.limits.Where()) }},
-		Approvals: api.Approvals{Store: p.db, Keys: p.db},
+		Approvals: api.Approvals{Store: p.db, Keys: p.db}, Tasks: api.Tasks{Store: p.db},
+		Accounts: api.Accounts{Service: pl.accounts},
 	})
 	return err
 }

@@ -53,7 +53,7 @@ func platformOf(t *testing.T) *postgres.DB {
 		},
 		Limits:  api.Limits{Store: db},
 		People:  api.People{Store: db, EndSessions: db.DeleteSessionsOf},
-		Servers: api.Servers{Registry: db, Kinds: kinds.All(), Checker: kinds.Checker(), Provisioner: newProvisioner(db, client), People: db, Usage: db},
+		Servers: api.Servers{Registry: db, Kinds: kinds.All(), Checker: kinds.Checker(), Provisioner: newProvisioner(db, client), People: db, Usage: db, Offers: db, Health: db},
 	})
 	must(t, err)
 	ts := httptest.NewServer(a)

@@ -40,7 +40,7 @@ type apiOptions struct {
 
 func (o *apiOptions) addTo(c *cobra.Command) {
 	c.Flags().StringVar(&o.url, "url", "", "the platform, such as https://platform.example.com (default: LATCHKEY_URL, or `platform dev` on this machine)")
-	c.Flags().StringVar(&o.stateDir, "state", ".dev", "folder of the `platform dev` to use where no URL is set")
+	c.Flags().StringVar(&o.stateDir, "state", defaultState, "folder of the `platform dev` to use where no URL is set")
 }
 
 const apiHelp = "Calls the platform API: LATCHKEY_URL says where, LATCHKEY_API_KEY holds a key. After `platform dev` on this machine it\n" +

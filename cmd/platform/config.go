@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"strconv"
 	"strings"
 
+	"latchkey/internal/egress"
+	"latchkey/internal/peers"
 	"latchkey/internal/secret"
 	"latchkey/internal/site"
 	"latchkey/internal/vault"
@@ -26,13 +29,15 @@ type config struct {
 	NATSListen     string      // LATCHKEY_NATS_LISTEN: where the embedded one takes workers
 	WorkerPassword secret.Text // LATCHKEY_NATS_WORKER_PASSWORD: for workers on other machines
 	Vault          vault.Config
-	APIRate        int         // LATCHKEY_API_RATE: requests a second that one caller may make of an edge's API; 100
-	MailURL        secret.Text // LATCHKEY_SMTP_URL: smtps://user:password@host:465?from=…; empty for no mail
-	MailCACert     []byte      // of the file LATCHKEY_SMTP_CACERT: the mail server's own authority
-	ValkeyURL      secret.Text // LATCHKEY_VALKEY_URL: redis:// or rediss://, where several edges count calls together; empty: each counts for itself
-	Edges          int         // LATCHKEY_EDGES: how many edges share the limits while Valkey is away; 0: as many as were last heard
-	AllowedOrigins []string    // LATCHKEY_ALLOWED_ORIGINS, with commas
-	TrustedProxies bool        // LATCHKEY_BEHIND_PROXY=true: the last X-Forwarded-For entry is the caller
+	APIRate        int            // LATCHKEY_API_RATE: requests a second that one caller may make of an edge's API; 100
+	MailURL        secret.Text    // LATCHKEY_SMTP_URL: smtps://user:password@host:465?from=…; empty for no mail
+	MailCACert     []byte         // of the file LATCHKEY_SMTP_CACERT: the mail server's own authority
+	ValkeyURL      secret.Text    // LATCHKEY_VALKEY_URL: redis:// or rediss://, where several edges count calls together; empty: each counts for itself
+	Edges          int            // LATCHKEY_EDGES: how many edges share the limits while Valkey is away; 0: as many as were last heard
+	PeerURL        string         // LATCHKEY_PEER_URL: this edge as other edges reach it, http://10.0.0.7:8080; empty: its sessions are found on it alone
+	AllowedOrigins []string       // LATCHKEY_ALLOWED_ORIGINS, with commas
+	Egress         []netip.Prefix // LATCHKEY_EGRESS_ALLOW: ranges that are not public where upstreams' authorization servers may be, as workers have it
+	TrustedProxies bool           // LATCHKEY_BEHIND_PROXY=true: the last X-Forwarded-For entry is the caller
 	LogLevel       slog.Level
 }
 
@@ -67,6 +72,17 @@ func readConfig() (config, error) {
 			return c, usageError{errors.New("LATCHKEY_EDGES must be a number from 1 to 10000: how many edges there are")}
 		}
 		c.Edges = n
+	}
+	if v := os.Getenv("LATCHKEY_PEER_URL"); v != "" {
+		u, err := peers.CheckURL(v)
+		if err != nil {
+			return c, usageError{fmt.Errorf("LATCHKEY_PEER_URL %w", err)}
+		}
+		c.PeerURL = u
+	}
+	var err error
+	if c.Egress, err = egress.ParseAllow(os.Getenv("LATCHKEY_EGRESS_ALLOW")); err != nil {
+		return c, usageError{fmt.Errorf("LATCHKEY_EGRESS_ALLOW: %w", err)}
 	}
 	for o := range strings.SplitSeq(os.Getenv("LATCHKEY_ALLOWED_ORIGINS"), ",") {
 		if o = strings.TrimSpace(o); o != "" {

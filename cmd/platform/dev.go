@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"latchkey/internal/demo"
+	"latchkey/internal/egress"
 	"latchkey/internal/embedded"
 	"latchkey/internal/postgres"
 	"latchkey/internal/registry"
@@ -33,6 +34,7 @@ type devOptions struct {
 	stateDir string
 	reset    bool
 	verbose  bool
+	packaged bool      // host the demo's packaged servers where this machine can
 	out      io.Writer // progress and the ready screen
 }
 
@@ -59,8 +61,9 @@ func devCommand() *cobra.Command {
 		},
 	}
 	c.Flags().IntVar(&o.port, "port", 8080, "loopback port of the platform; 0 takes a free one")
-	c.Flags().StringVar(&o.stateDir, "state", ".dev", "folder for data, logs and ready.json")
+	c.Flags().StringVar(&o.stateDir, "state", defaultState, "folder for data, logs and ready.json")
 	c.Flags().BoolVar(&o.reset, "reset", false, "stop what an earlier run left behind and remove its data")
+	c.Flags().BoolVar(&o.packaged, "packaged", true, "host the demo's packaged servers too, where this machine has a sandbox and npm")
 	c.Flags().BoolVar(&o.verbose, "verbose", false, "log each call to the terminal instead of the state folder")
 	return c
 }
@@ -76,7 +79,7 @@ func dev(ctx context.Context, o devOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg := config{APIRate: env.APIRate} // the rest is what this machine has
+	cfg := config{APIRate: env.APIRate, Egress: egress.Loopback()} // the rest is what this machine has
 	// Each thing that is started is stopped, last first.
 	var stops stopList
 	defer func() { err = errors.Join(err, stops.run()) }()
@@ -105,6 +108,7 @@ func dev(ctx context.Context, o devOptions) (err error) {
 		return err
 	}
 	say := progress(o.out)
+	packaged := o.lookForPackaging(ctx)
 
 	pg, vlt, err := startStores(ctx, state, say, &stops)
 	if err != nil {
@@ -144,13 +148,23 @@ func dev(ctx context.Context, o devOptions) (err error) {
 	go func() { served <- pl.run(running, ln) }()
 	stops.add("HTTP", func() error { stopRunning(); return <-served })
 
-	workers, err := startWorker(workerOptions{state: state, natsURL: nats.WorkerURL(), vaultAddr: vlt.Addr(), grantKeys: keys, log: log})
+	hosting, stopHosting := packaged.settings(state, say)
+	stops.add("packages", stopHosting)
+	workers, err := startWorker(workerOptions{state: state, natsURL: nats.WorkerURL(), vaultAddr: vlt.Addr(), grantKeys: keys, hosting: hosting, log: log})
 	if err != nil {
 		return err
 	}
 	stops.add("worker", workers.stop)
 	say("Seeding the demo")
-	users, err := seed(ctx, pg, pl, client, secrets)
+	if err := demoDatabases(ctx, pg, secrets); err != nil {
+		return err
+	}
+	upstream, upstreamURL, err := startUpstream(ctx, state, pg, secrets)
+	if err != nil {
+		return err
+	}
+	stops.add("the demo's API", upstream.Stop)
+	users, err := seed(ctx, pg, pl, client, secrets, upstreamURL, packaged.possible())
 	if err != nil {
 		return err
 	}
@@ -162,12 +176,12 @@ func dev(ctx context.Context, o devOptions) (err error) {
 		return err
 	}
 	stops.add("metrics", stopMetrics)
-	r := readiness(pl.sites, users, secrets, vlt.Addr(), metrics, pg, workers, time.Since(began))
+	r := readiness(pl.sites, users, secrets, vlt.Addr(), metrics, upstreamURL, pg, workers, time.Since(began))
 	if err := r.write(state.Path("ready.json")); err != nil {
 		return err
 	}
 	stops.add("ready.json", func() error { return os.Remove(state.Path("ready.json")) })
-	r.print(o.out)
+	r.print(o.out, o.stateDir)
 
 	select {
 	case <-ctx.Done():
@@ -178,6 +192,8 @@ func dev(ctx context.Context, o devOptions) (err error) {
 		return err
 	case <-pg.Done():
 		return fmt.Errorf("Postgres ended by itself; its log is %s", state.Path("postgres"))
+	case <-upstream.Done():
+		return fmt.Errorf("the demo's API ended by itself; its log is %s", state.Path("upstream.log"))
 	case <-vlt.Done():
 		return fmt.Errorf("Vault ended by itself; its log is %s", state.Path("vault"))
 	}
@@ -267,18 +283,28 @@ func prepareDatabase(ctx context.Context, pg *embedded.Postgres, s *devSecrets, 
 	return postgres.Open(ctx, postgres.Options{URL: s.DatabaseURL.Reveal(), Log: log})
 }
 
+// demoDatabases makes what the demo's servers and its API work on. The password of
+// an account is kept from run to run.
+func demoDatabases(ctx context.Context, pg *embedded.Postgres, s *devSecrets) error {
+	if err := demo.Databases(ctx, pg.DSN, demo.Passwords{Acme: s.DemoAcme, Globex: s.DemoGlobex, Upstream: s.DemoUpstream}); err != nil {
+		return err
+	}
+	return s.save()
+}
+
 // seed declares the demo tenants through the same door as everybody's files,
 // and gives their people passwords.
-func seed(ctx context.Context, pg *embedded.Postgres, pl *platform, client *vault.Client, s *devSecrets) (users []readyUser, err error) {
-	if err := demo.Databases(ctx, pg.DSN, demo.Passwords{Acme: s.DemoAcme, Globex: s.DemoGlobex}); err != nil {
-		return nil, err
-	}
+func seed(ctx context.Context, pg *embedded.Postgres, pl *platform, client *vault.Client, s *devSecrets, upstream string, packaged bool) (users []readyUser, err error) {
 	env := map[string]string{
 		"DEMO_PG_HOST": pg.Host(), "DEMO_PG_PORT": strconv.Itoa(pg.Port()),
 		"DEMO_ACME_PASSWORD": s.DemoAcme.Reveal(), "DEMO_GLOBEX_PASSWORD": s.DemoGlobex.Reveal(),
+		"DEMO_UPSTREAM_URL": upstream, "DEMO_UPSTREAM_KEY": s.DemoUpstreamKey.Reveal(),
 	}
 	lookup := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
 	for _, f := range demo.Files() {
+		if packaged {
+			f = demo.Packaged(f)
+		}
 		parsed, err := registry.ParseFile(f.Name, f.Data, kinds.Checker(), resolveFrom(lookup, "."))
 		if err != nil {
 			return nil, err

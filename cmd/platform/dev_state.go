@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -26,11 +27,14 @@ import (
 // sign-ins survive a restart. They are for loopback only.
 type devSecrets struct {
 	path       string
-	Owner      secret.Text            `json:"owner"`
-	App        secret.Text            `json:"app"`
-	DemoAcme   secret.Text            `json:"demo_acme"`
-	DemoGlobex secret.Text            `json:"demo_globex"`
-	People     map[string]secret.Text `json:"people"` // password by e-mail address
+	Owner      secret.Text `json:"owner"`
+	App        secret.Text `json:"app"`
+	DemoAcme   secret.Text `json:"demo_acme"`
+	DemoGlobex secret.Text `json:"demo_globex"`
+	// Of the demo's own API: its account in the database, and its key.
+	DemoUpstream    secret.Text            `json:"demo_upstream"`
+	DemoUpstreamKey secret.Text            `json:"demo_upstream_key"`
+	People          map[string]secret.Text `json:"people"` // password by e-mail address
 	// Of the operator that is seeded, and keys for scripts.
 	Operator    secret.Text `json:"operator"`
 	OperatorKey secret.Text `json:"operator_key"`
@@ -42,7 +46,7 @@ type devSecrets struct {
 }
 
 func openDevSecrets(path string) (*devSecrets, error) {
-	s := &devSecrets{path: path, Owner: randomPassword(), App: randomPassword(), DemoAcme: randomPassword(), DemoGlobex: randomPassword(), People: map[string]secret.Text{}}
+	s := &devSecrets{path: path, Owner: randomPassword(), App: randomPassword(), DemoAcme: randomPassword(), DemoGlobex: randomPassword(), DemoUpstream: randomPassword(), DemoUpstreamKey: randomPassword(), People: map[string]secret.Text{}}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return s, s.save()
@@ -118,6 +122,7 @@ type ready struct {
 	Operator   readyOperator     `json:"operator"`
 	VaultAddr  string            `json:"vault_addr"`
 	MetricsURL string            `json:"metrics_url"`
+	Upstream   string            `json:"upstream_url"` // the demo's own API
 	Pids       map[string]int    `json:"pids"`
 	ReadyMS    int64             `json:"ready_ms"`
 }
@@ -136,10 +141,10 @@ type readyUser struct {
 	Roles    []string `json:"roles"`
 }
 
-func readiness(sites *site.Sites, users []readyUser, s *devSecrets, vaultAddr, metrics string, pg *embedded.Postgres, w *workerProcess, took time.Duration) ready {
+func readiness(sites *site.Sites, users []readyUser, s *devSecrets, vaultAddr, metrics, upstream string, pg *embedded.Postgres, w *workerProcess, took time.Duration) ready {
 	r := ready{
-		BaseURL: sites.Base("acme"), Issuer: sites.Base("acme"), VaultAddr: vaultAddr, MetricsURL: metrics,
-		MCP:     map[string]string{"orders": sites.Resource("acme", "orders"), "incidents": sites.Resource("acme", "incidents"), "diagnostics": sites.Resource("acme", "diagnostics")},
+		BaseURL: sites.Base("acme"), Issuer: sites.Base("acme"), VaultAddr: vaultAddr, MetricsURL: metrics, Upstream: upstream,
+		MCP:     map[string]string{"orders": sites.Resource("acme", "orders"), "incidents": sites.Resource("acme", "incidents"), "crm": sites.Resource("acme", "crm"), "diagnostics": sites.Resource("acme", "diagnostics")},
 		Tenants: map[string]string{"acme": sites.Base("acme"), "globex": sites.Base("globex")},
 		Console: sites.Base("acme") + "/admin", APIURL: sites.Platform() + api.Base, APIKey: s.APIKey,
 		Operator: readyOperator{URL: sites.Platform() + "/ops", Email: demoOperator, Password: s.Operator, APIKey: s.OperatorKey},
@@ -162,6 +167,9 @@ func (r ready) write(path string) error {
 	return writeFile(path, append(b, '\n'))
 }
 
+// defaultState is the folder of `make dev`.
+const defaultState = ".dev"
+
 // signInFor is who of the first tenant holds a role, with their password.
 func (r ready) signInFor(role string) string {
 	for _, u := range r.Users {
@@ -172,8 +180,9 @@ func (r ready) signInFor(role string) string {
 	return ""
 }
 
-// print is the ready screen. Passwords are shown: they are for this machine.
-func (r ready) print(w io.Writer) {
+// print is the ready screen. Passwords are shown: they are for this machine. dir is
+// the state folder as it was named.
+func (r ready) print(w io.Writer, dir string) {
 	fmt.Fprintf(w, "\nReady in %.1f s\n", float64(r.ReadyMS)/1000)
 	fmt.Fprintf(w, "  Console     %-42s %s\n", r.Console, r.signInFor("admin"))
 	fmt.Fprintf(w, "  Operator    %-42s %s / %s\n", r.Operator.URL, r.Operator.Email, r.Operator.Password.Reveal())
@@ -185,7 +194,12 @@ func (r ready) print(w io.Writer) {
 		}
 	}
 	fmt.Fprintf(w, "Try it:  claude mcp add --transport http orders %s\n", r.MCP["orders"])
-	fmt.Fprintf(w, "Stop: Ctrl-C   Reset: make dev-reset   Check: ./bin/platform doctor   For scripts: .dev/ready.json   Logs: .dev/\n")
+	reset, named := "make dev-reset", ""
+	if dir = filepath.Clean(dir); dir != defaultState {
+		named = " --state " + dir
+		reset = "./bin/platform dev --reset" + named
+	}
+	fmt.Fprintf(w, "Stop: Ctrl-C   Reset: %s   Check: ./bin/platform doctor%s   For scripts: %s   Logs: %s/\n", reset, named, filepath.Join(dir, "ready.json"), dir)
 }
 
 func devMetrics() (url string, stop func() error, err error) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ type workerOptions struct {
 	natsURL   secret.Text
 	vaultAddr string
 	grantKeys []vault.Key
+	hosting   []string // settings for packaged servers, and PATH
 	log       *slog.Logger
 }
 
@@ -66,10 +68,11 @@ func (w *workerProcess) launch() error {
 	}
 	child, err := embedded.StartChild(embedded.ChildOptions{
 		Name: "worker", Path: w.path, Args: []string{"run"}, Log: w.opts.state.Path("worker.log"), Stdout: in,
-		Env: []string{
-			"PATH=" + os.Getenv("PATH"), "LATCHKEY_NATS_URL=" + w.opts.natsURL.Reveal(), "VAULT_ADDR=" + w.opts.vaultAddr,
-			"LATCHKEY_GRANT_KEYS=" + keys, "LATCHKEY_WORKER_DRAIN=5s",
-		},
+		Env: append(append(sandboxSettings(w.opts.state), w.opts.hosting...),
+			"LATCHKEY_NATS_URL="+w.opts.natsURL.Reveal(), "VAULT_ADDR="+w.opts.vaultAddr,
+			"LATCHKEY_GRANT_KEYS="+keys, "LATCHKEY_WORKER_DRAIN=5s",
+			"LATCHKEY_EGRESS_ALLOW=127.0.0.0/8,::1", // here upstreams are on this machine
+		),
 	})
 	in.Close()
 	if err != nil {
@@ -86,6 +89,18 @@ func (w *workerProcess) launch() error {
 		}
 	}()
 	return nil
+}
+
+// sandboxSettings hands on what the operator set, with a folder of the
+// platform's own unless there is another.
+func sandboxSettings(state *embedded.State) []string {
+	out := []string{"LATCHKEY_SANDBOX_DIR=" + state.Path("sandbox")}
+	for _, s := range os.Environ() {
+		if strings.HasPrefix(s, "LATCHKEY_SANDBOX") {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // supervise starts the worker again when it dies, at first at once, then with

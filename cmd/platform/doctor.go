@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -100,7 +102,8 @@ func looked(name, required string, look func() embedded.Look) check {
 	return checked(name, required, func() (string, string) { l := look(); return l.Found, l.Fix })
 }
 
-// machineChecks are for `platform dev`. They start and fetch nothing.
+// machineChecks are for `platform dev`. They fetch nothing, and start only what
+// tries out the sandbox, for less than a second.
 func (o doctorOptions) machineChecks(ctx context.Context) []check {
 	var cache string
 	first := checked("cache", "a folder of yours", func() (string, string) {
@@ -129,7 +132,39 @@ func (o doctorOptions) machineChecks(ctx context.Context) []check {
 		looked("state folder", "free, or this platform's", func() embedded.Look { return embedded.StateFolder(o.api.stateDir) }),
 		checked("port", "free, or this platform's", o.portCheck),
 		diskCheck("disk", o.api.stateDir),
+		checked("sandbox", "holds, for stdio servers", func() (string, string) { return sandboxCheck(ctx) }),
 	}
+}
+
+// sandboxCheck asks the worker, which is who runs tenants' processes.
+func sandboxCheck(ctx context.Context) (found, fix string) {
+	exe, err := os.Executable()
+	if err != nil {
+		return err.Error(), "Run `worker doctor`."
+	}
+	out, err := exec.CommandContext(ctx, filepath.Join(filepath.Dir(exe), "worker"), "doctor", "--json").Output()
+	var report struct {
+		Driver, Problem string
+		Off             bool
+		Held, Accepted  []string
+	}
+	if json.Unmarshal(out, &report) != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return "there is no worker beside this program", "Run `make build`."
+		}
+		return "the worker cannot say", "Run `worker doctor`."
+	}
+	if report.Off || runtime.GOOS != "linux" {
+		return "none, so that servers of kind stdio do not run here: " + report.Problem, ""
+	}
+	if report.Problem != "" {
+		return strings.ReplaceAll(report.Problem, "\n", "; "), "Servers of kind stdio do not run here until this is solved; all others do. On Debian: `apt-get install bubblewrap`. `worker doctor` says more."
+	}
+	found = report.Driver + " holds " + strings.Join(report.Held, ", ")
+	if len(report.Accepted) > 0 {
+		found += "; WITHOUT " + strings.Join(report.Accepted, ", ") + ", as LATCHKEY_SANDBOX_ACCEPT has it"
+	}
+	return found, ""
 }
 
 func (o doctorOptions) portCheck() (found, fix string) {

@@ -53,7 +53,7 @@ func rootCommand() *cobra.Command {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
 	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), vaultCommand(), applyCommand(), exportCommand(), keysCommand(), operatorsCommand(),
-		switchCommand(), doctorCommand(), auditCommand(), dashboardsCommand())
+		switchCommand(), serverCommand(), importCommand(), tasksCommand(), doctorCommand(), auditCommand(), dashboardsCommand(), upstreamCommand())
 	return root
 }
 

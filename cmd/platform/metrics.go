@@ -15,9 +15,11 @@ import (
 	"latchkey/internal/api"
 	"latchkey/internal/audit"
 	"latchkey/internal/fault"
+	"latchkey/internal/health"
 	"latchkey/internal/limits"
 	"latchkey/internal/mcpgateway"
 	"latchkey/internal/switches"
+	"latchkey/internal/tasks"
 )
 
 // The names of all metrics are here, and in what internal/dashboards exports.
@@ -58,6 +60,20 @@ var (
 		Name: "latchkey_limited_total",
 		Help: "Calls that were refused by a limit, by its dimension; repeats are identical calls in a loop.",
 	}, []string{"dimension"})
+	probes = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "latchkey_upstream_probes_total",
+		Help: "Probes of servers, by kind and code: ok, or that of the failure. Only the edge that looks after upstreams has them.",
+	}, []string{"kind", "code"})
+	serverStates = prometheus.NewDesc("latchkey_servers", "Servers of all tenants whose upstream is looked at, by how they are.", []string{"state"}, nil)
+	taskEnds     = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "latchkey_tasks_ended_total",
+		Help: "Tasks that ended, by state and whether their outcome is known.",
+	}, []string{"state", "known"})
+	taskWait = promauto.NewHistogram(prometheus.HistogramOpts{
+		Name: "latchkey_task_wait_seconds", Buckets: []float64{.01, .05, .1, .5, 1, 5, 15, 60, 300, 900, 3600},
+		Help: "Time that tasks which ran waited for their first run.",
+	})
+	tasksOpen    = prometheus.NewDesc("latchkey_tasks", "Tasks of all tenants that have not ended, by state.", []string{"state"}, nil)
 	limitsStore  = prometheus.NewDesc("latchkey_limits_store", "1 for where this edge counts calls: memory, valkey, or degraded, which is by itself because Valkey is away.", []string{"state"}, nil)
 	tailsOpen    = prometheus.NewDesc("latchkey_audit_tails", "Readers that follow records on this edge.", nil, nil)
 	usageLag     = prometheus.NewDesc("latchkey_usage_lag_seconds", "Age of the newest calls that are not added up yet; up to 17 minutes is normal.", nil, nil)
@@ -74,7 +90,7 @@ const defaultPool = "default"
 type gauges struct{ pl *platform }
 
 func (g gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{limitsStore, tailsOpen, switchesOn, usageLag, workersSeen, workerSlots, workersBusy, buildVersion} {
+	for _, d := range []*prometheus.Desc{limitsStore, tailsOpen, switchesOn, serverStates, tasksOpen, usageLag, workersSeen, workerSlots, workersBusy, buildVersion} {
 		to <- d
 	}
 }
@@ -99,6 +115,16 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 	if n := g.pl.toggles.on.Load(); n != nil {
 		for _, kind := range switches.Kinds {
 			gauge(switchesOn, float64((*n)[kind]), string(kind))
+		}
+	}
+	if n := g.pl.healthCount.Load(); n != nil {
+		for _, state := range health.States() {
+			gauge(serverStates, float64((*n)[state]), string(state))
+		}
+	}
+	if n := g.pl.tasksOpen.Load(); n != nil {
+		for _, s := range []tasks.State{tasks.Queued, tasks.Running, tasks.Asking} {
+			gauge(tasksOpen, float64((*n)[s]), string(s))
 		}
 	}
 	type pool struct{ workers, slots, busy int }
@@ -159,6 +185,37 @@ func observeCall(log *slog.Logger) func(mcpgateway.Observation) {
 			slog.String("method", e.Method), slog.String("tool", e.Tool), slog.String("user", string(e.User)), slog.String("client", e.Client),
 			slog.String("outcome", string(e.State)), slog.String("code", e.Code), slog.Float64("ms", float64(e.Latency.Microseconds())/1000),
 			slog.String("worker", e.Worker), slog.String("trace", e.TraceID))
+	}
+}
+
+// observeTask counts the end of a task and writes its line.
+func observeTask(log *slog.Logger) func(tasks.Task, tasks.End) {
+	return func(t tasks.Task, e tasks.End) {
+		taskEnds.WithLabelValues(string(e.State), strconv.FormatBool(!e.Unknown)).Inc()
+		if !t.StartedAt.IsZero() {
+			taskWait.Observe(t.StartedAt.Sub(t.CreatedAt).Seconds())
+		}
+		log.LogAttrs(context.Background(), slog.LevelInfo, "task",
+			slog.String("task", t.ID), slog.String("call", t.CallID), slog.String("tenant", string(t.Tenant)), slog.String("server", t.ServerSlug), slog.String("tool", t.Tool),
+			slog.String("state", string(e.State)), slog.String("code", e.Code), slog.Int("runs", t.Runs), slog.Bool("known", !e.Unknown), slog.Float64("s", e.At.Sub(t.CreatedAt).Seconds()))
+	}
+}
+
+// countTasks counts open tasks for the gauges until ctx ends.
+func (pl *platform) countTasks(ctx context.Context) {
+	tick := time.NewTicker(15 * time.Second)
+	defer tick.Stop()
+	for {
+		if n, err := pl.db.CountTasks(ctx); err == nil {
+			pl.tasksOpen.Store(&n)
+		} else if ctx.Err() == nil {
+			pl.log.Error("count tasks", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

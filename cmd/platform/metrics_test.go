@@ -16,12 +16,14 @@ import (
 	"latchkey/internal/audit"
 	"latchkey/internal/dashboards"
 	"latchkey/internal/events"
+	"latchkey/internal/health"
 	"latchkey/internal/limits"
 	"latchkey/internal/mcpgateway"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 	"latchkey/internal/runtime/natsrt"
 	"latchkey/internal/switches"
+	"latchkey/internal/tasks"
 	"latchkey/internal/tenants"
 )
 
@@ -44,7 +46,11 @@ func TestDashboardsNameMetricsThatAreThere(t *testing.T) {
 	t.Cleanup(func() { edge.Close() })
 	pl := &platform{edge: edge, limits: limits.New(limits.Config{Store: limits.NewMemory()}), tails: audit.NewTails(nil, nil)}
 	pl.usageUpto.Store(time.Now().Unix())
+	pl.tasksOpen.Store(&map[tasks.State]int{tasks.Queued: 1})
+	observeTask(slog.New(slog.DiscardHandler))(tasks.Task{StartedAt: time.Now()}, tasks.End{State: tasks.Completed})
 	pl.toggles.on.Store(&map[switches.Kind]int{switches.Tool: 1})
+	pl.healthCount.Store(&map[health.State]int{health.Unhealthy: 1})
+	probes.WithLabelValues("sql", "ok").Inc()
 	g := gauges{pl}
 	prometheus.MustRegister(g)
 	t.Cleanup(func() { prometheus.Unregister(g) })

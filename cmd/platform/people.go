@@ -43,7 +43,7 @@ func openPost(cfg config, mailbox string) (p post, err error) {
 
 // peopleOf is the part of the platform API that is about tenants, people, roles
 // and access.
-func peopleOf(db *postgres.DB, s *signin.Service, p post, r *operations.Runner) api.People {
+func peopleOf(db api.PeopleStore, s *signin.Service, p post, r *operations.Runner) api.People {
 	out := api.People{Store: db, EndSessions: s.SignOutEverywhere, Mail: p.send, Queued: r.Wake}
 	if p.mailbox != nil {
 		out.Mailbox = p.mailbox

@@ -19,57 +19,73 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"latchkey/internal/accounts"
 	"latchkey/internal/api"
 	"latchkey/internal/approvals"
 	"latchkey/internal/audit"
 	"latchkey/internal/authn"
+	"latchkey/internal/catalog"
 	"latchkey/internal/console"
 	"latchkey/internal/events"
 	"latchkey/internal/fault"
+	"latchkey/internal/health"
 	"latchkey/internal/idempotency"
 	"latchkey/internal/limits"
 	"latchkey/internal/mcpgateway"
 	"latchkey/internal/oauth"
 	"latchkey/internal/operations"
+	"latchkey/internal/peers"
 	"latchkey/internal/postgres"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
+	"latchkey/internal/runtime/kinds"
 	"latchkey/internal/runtime/natsrt"
 	"latchkey/internal/signin"
 	"latchkey/internal/site"
 	"latchkey/internal/switches"
+	"latchkey/internal/tasks"
 	"latchkey/internal/tenants"
+	"latchkey/internal/upstreams"
 	"latchkey/internal/vault"
 )
 
 // platform is one edge with everything it is wired to.
 type platform struct {
-	log     *slog.Logger
-	sites   *site.Sites
-	db      *postgres.DB
-	cached  *postgres.Cached
-	vault   *vault.Client
-	signin  *signin.Service
-	oauth   *oauth.Server
-	audit   *audit.Writer
-	edge    *natsrt.Edge
-	conn    *nats.Conn
-	tails   *audit.Tails
-	keys    []vault.Key
-	console *console.Console
-	api     *api.API
-	server  *http.Server
-	post    post
-	work    *operations.Runner
-	events  *events.Queue
-	board   switches.Board
-	toggles toggles
-	limits  *limits.Limiter
+	log      *slog.Logger
+	sites    *site.Sites
+	db       *postgres.DB
+	cached   *postgres.Cached
+	vault    *vault.Client
+	signin   *signin.Service
+	oauth    *oauth.Server
+	audit    *audit.Writer
+	edge     *natsrt.Edge
+	conn     *nats.Conn
+	tails    *audit.Tails
+	keys     []vault.Key
+	console  *console.Console
+	api      *api.API
+	server   *http.Server
+	post     post
+	work     *operations.Runner
+	events   *events.Queue
+	accounts *accounts.Service
+	board    switches.Board
+	gateway  *mcpgateway.Gateway
+	toggles  toggles
+	limits   *limits.Limiter
+	peers    *peers.Directory
 	// decisions wake calls that wait for an approval.
 	decisions approvals.Waiters
 
-	usageUpto atomic.Int64 // Unix seconds up to when calls were added up
-	stateDir  string       // of `platform dev`
+	keeper      *upstreams.Keeper
+	doubts      doubts
+	healthCount atomic.Pointer[map[health.State]int] // nil: not counted yet
+	catalog     *catalog.API
+
+	tasksOpen atomic.Pointer[map[tasks.State]int] // nil: not counted yet
+	usageUpto atomic.Int64                        // Unix seconds up to when calls were added up
+	stateDir  string                              // of `platform dev`
 
 	closers []func()
 }
@@ -112,6 +128,7 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 	pl.cached = postgres.NewCached(p.db)
 	pl.toggles.wake = make(chan struct{}, 1)
 	pl.cached.OnChange = func(c postgres.Change) {
+		pl.tellListeners(c)
 		switch c.Topic {
 		case "operation":
 			pl.work.Wake()
@@ -119,51 +136,70 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 			pl.toggles.look()
 		case "approval":
 			pl.decisions.Wake(tenants.ID(c.Tenant), c.ID)
+		case "server", "offer", "tenant":
+			pl.keeper.Changed()
+		case "probe":
+			pl.keeper.Hint(tenants.ID(c.Tenant), registry.ServerID(c.ID))
+		case "task":
+			pl.gateway.TaskChanged(c.ID)
 		case postgres.Reconnected:
+			pl.gateway.TaskChanged("")
 			pl.toggles.look()
 			pl.decisions.WakeAll()
+			pl.keeper.Changed()
 		}
 	}
 	client := clientAddr(p.cfg.TrustedProxies)
 	pl.signin = signin.New(signin.Config{Sites: p.sites, Tenants: pl.cached, Sessions: p.db, Invitations: p.db, Log: log, Client: client})
+	pl.events = events.NewQueue(p.db, events.QueueOptions{Raised: countEvent, Dropped: eventsDropped.Inc, Log: log})
+	pl.closers = append(pl.closers, pl.events.Close)
+	pl.accounts = pl.newAccounts(p)
 	pl.oauth, err = oauth.New(oauth.Config{
 		Sites: p.sites, Tenants: pl.cached, Registry: pl.cached, Store: p.db, APIKeys: p.db, Sealer: sealer, SignIn: pl.signin,
-		AllowLoopbackCIMD: p.dev, Client: client, Log: log,
+		AllowLoopbackCIMD: p.dev, Client: client, Log: log, Accounts: pl.accounts.Mine,
 	})
 	if err != nil {
 		return nil, err
 	}
 	pl.audit = audit.NewWriter(p.db, log)
 	pl.closers = append(pl.closers, pl.audit.Close)
-	pl.events = events.NewQueue(p.db, events.QueueOptions{Raised: countEvent, Dropped: eventsDropped.Inc, Log: log})
-	pl.closers = append(pl.closers, pl.events.Close)
 	pl.board = switches.Board{Store: p.db, Changed: pl.tellOfSwitch}
 	pl.tails = audit.NewTails(p.db, log)
 	pl.closers = append(pl.closers, pl.tails.Close)
 	if err := pl.openLimits(ctx, p.cfg); err != nil {
 		return nil, err
 	}
-	pl.edge, err = natsrt.NewEdge(natsrt.EdgeConfig{Conn: p.conn, Sys: p.sys, Opening: pl.opening, Log: log})
+	pl.edge, err = natsrt.NewEdge(natsrt.EdgeConfig{Conn: p.conn, Sys: p.sys, Opening: pl.opening, People: pl.db.UsersAmong, Log: log})
 	if err != nil {
 		return nil, err
 	}
 	pl.closers = append(pl.closers, func() { pl.edge.Close() })
 
+	edge := peers.Edge{ID: tenants.RandomID("ed"), URL: p.cfg.PeerURL}
+	pl.peers = peers.New(p.db, edge, log)
 	tokens := authn.NewVerifier(pl.oauth, pl.cached, nil)
 	envelope := idempotency.NewEnvelope(sealer, nil) // one for all that is kept: keys are shared
-	gateway := mcpgateway.New(mcpgateway.Config{
+	pl.gateway = mcpgateway.New(mcpgateway.Config{
 		Sites: p.sites, Verifier: tokens, Registry: pl.cached, People: pl.cached, Versions: pl.cached,
-		Challenged: pl.oauth.NoteChallenge, Signer: signer, Dispatch: dispatcher{pl.edge}, Limits: pl.limits, Audit: pl.audit,
+		Challenged: pl.oauth.NoteChallenge, Signer: signer, Dispatch: dispatcher{pl.edge}, Kinds: kinds.ByName,
+		Edge: edge.ID, Peers: mcpgateway.NewForwarder(edge.ID, pl.peers), Grants: pl.cached, Tenants: pl.cached, Limits: pl.limits, Audit: pl.audit,
 		Once: mcpgateway.Once{Store: p.db, Sealer: envelope}, Results: p.db, Sealer: envelope,
 		Approvals: p.db, Decisions: &pl.decisions, Mail: pl.post.send,
-		Switches: pl.cached, Events: pl.events, AllowedOrigins: p.cfg.AllowedOrigins, Observe: observeCall(log), Log: log,
+		Accounts: pl.accounts, Switches: pl.cached, Health: pl.cached, Doubt: pl.doubt, OfferChanged: pl.doubt, Events: pl.events, AllowedOrigins: p.cfg.AllowedOrigins, Observe: observeCall(log), Log: log,
+		Tasks: mcpgateway.Tasks{Store: p.db, Tenant: pl.cached.TenantBySlug, GrantActive: pl.cached.GrantActive, Observe: observeTask(log)},
 	})
-	pl.toggles.stop = gateway.StopSwitchedOff
-	if err := pl.openAPI(p, client, tokens, gateway); err != nil {
+	pl.toggles.stop = pl.gateway.StopSwitchedOff
+	pl.keeper = pl.newKeeper(pl.gateway)
+	pl.closers = append(pl.closers, func() { // before the edge that has its calls, and the audit that records them
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		pl.gateway.Close(ctx)
+	})
+	if err := pl.openAPI(p, client, tokens, pl.gateway); err != nil {
 		return nil, err
 	}
 	pl.server = &http.Server{
-		Handler:           boundBodies(p.sites.Resolve(pl.cached, pl.tenantRoutes(gateway), pl.otherRoutes())),
+		Handler:           boundBodies(p.sites.Resolve(pl.cached, pl.tenantRoutes(pl.gateway), pl.otherRoutes())),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -171,6 +207,7 @@ func newPlatform(ctx context.Context, p parts, log *slog.Logger) (_ *platform, e
 	}
 	pl.server.RegisterOnShutdown(pl.tails.Close) // else their readers keep it waiting
 	pl.server.RegisterOnShutdown(pl.decisions.Close)
+	pl.server.RegisterOnShutdown(pl.gateway.Drain)
 	if err := prometheus.Register(gauges{pl}); err != nil {
 		return nil, err
 	}
@@ -207,6 +244,7 @@ func (pl *platform) tenantRoutes(gateway *mcpgateway.Gateway) http.Handler {
 	e := pl.newRouter()
 	pl.signin.Register(e)
 	pl.oauth.Register(e)
+	pl.accounts.Register(e)
 	pl.console.Register(e)
 	e.Any(api.Base+"/*", pl.api.Handler)
 	e.GET("/", func(c echo.Context) error {
@@ -218,6 +256,20 @@ func (pl *platform) tenantRoutes(gateway *mcpgateway.Gateway) http.Handler {
 	}
 	e.Any("/mcp/:server", mcp)
 	e.Any("/mcp/:server/", mcp) // accepted, and never given out
+	e.Any("/mcp/:server/health", func(c echo.Context) error {
+		gateway.ServeHealth(c.Response().Writer, c.Request(), c.Param("server"))
+		return nil
+	})
+	e.Any(catalog.Path+"/*", func(c echo.Context) error {
+		pl.catalog.ServeHTTP(c.Response().Writer, c.Request())
+		return nil
+	})
+	sse := func(c echo.Context) error {
+		gateway.ServeSSE(c.Response().Writer, c.Request(), c.Param("server"))
+		return nil
+	}
+	e.Any("/sse/:server", sse)
+	e.Any("/sse/:server/", sse)
 	return e
 }
 
@@ -260,10 +312,15 @@ func (pl *platform) run(ctx context.Context, ln net.Listener) error {
 	var working sync.WaitGroup
 	defer func() { stopListening(); working.Wait() }()
 	working.Go(func() { pl.work.Run(listening) })
+	working.Go(func() { pl.gateway.RunTasks(ctx) })
 	go pl.cached.Run(listening)
+	working.Go(func() { pl.peers.Run(ctx) }) // others stop passing on what this one no longer takes
 	go pl.housekeeping(listening)
 	go pl.addUpUsage(listening)
 	go pl.watchSwitches(listening)
+	working.Go(func() { pl.keepUpstreams(listening) })
+	go pl.countHealth(listening)
+	go pl.countTasks(listening)
 	served := make(chan error, 1)
 	go func() { served <- pl.server.Serve(ln) }()
 	select {
@@ -306,6 +363,9 @@ func (pl *platform) housekeeping(ctx context.Context) {
 		if _, err := pl.db.CollectAgreements(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			pl.log.Error("collect confirmations and approvals", "error", err)
 		}
+		if _, err := pl.db.CollectTasks(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			pl.log.Error("collect tasks", "error", err)
+		}
 		if n, err := pl.oauth.CollectClients(ctx); err != nil && ctx.Err() == nil {
 			pl.log.Error("collect clients", "error", err)
 		} else if n.Clients > 0 {
@@ -343,6 +403,13 @@ func (pl *platform) close() {
 // opening answers a worker that opens a server.
 func (pl *platform) opening(ctx context.Context, t tenants.ID, s registry.ServerID, r registry.RevisionID) (runtime.Opening, error) {
 	rev, err := pl.db.Revision(ctx, t, r)
+	if fault.HasCode(err, fault.NotFound) { // of what is tried before it is saved
+		trial, err := pl.db.Trial(ctx, t, r)
+		if err == nil && trial.Server != s {
+			err = fault.New(fault.NotFound, "The revision is not one of this server.")
+		}
+		return trial, err
+	}
 	if err != nil {
 		return runtime.Opening{}, err
 	}
@@ -360,7 +427,7 @@ func (pl *platform) opening(ctx context.Context, t tenants.ID, s registry.Server
 type dispatcher struct{ edge *natsrt.Edge }
 
 func (d dispatcher) Dispatch(ctx context.Context, c *runtime.Call, o mcpgateway.DispatchOptions) (mcpgateway.DispatchOutcome, error) {
-	out, err := d.edge.Do(ctx, c, natsrt.DoOptions{Pool: o.Pool, Retryable: o.Repeatable, Progress: o.Progress})
+	out, err := d.edge.Do(ctx, c, natsrt.DoOptions{Pool: o.Pool, Retryable: o.Repeatable, Progress: o.Progress, Notify: o.Notify, Ask: o.Ask, Home: o.Home})
 	// What the worker itself answered is not in doubt, unless it stumbled.
 	sure := out.Answered && !fault.HasCode(err, fault.Unexpected)
 	return mcpgateway.DispatchOutcome{Result: out.Result, Worker: out.Worker, Started: out.Started && !sure}, err

@@ -30,7 +30,8 @@ func serveCommand() *cobra.Command {
 			"LATCHKEY_METRICS_LISTEN, LATCHKEY_NATS_URL or LATCHKEY_NATS_LISTEN with LATCHKEY_NATS_WORKER_PASSWORD,\n" +
 			"LATCHKEY_ALLOWED_ORIGINS, LATCHKEY_BEHIND_PROXY, LATCHKEY_LOG_LEVEL, VAULT_CACERT,\n" +
 			"LATCHKEY_SMTP_URL (smtps://user:password@host:465?from=address) with LATCHKEY_SMTP_CACERT, LATCHKEY_API_RATE (100),\n" +
-			"LATCHKEY_VALKEY_URL (redis:// or rediss://:password@host:6379; several edges count calls together) with LATCHKEY_EDGES.",
+			"LATCHKEY_VALKEY_URL (redis:// or rediss://:password@host:6379; several edges count calls together) with LATCHKEY_EDGES,\n" +
+			"LATCHKEY_PEER_URL (http://host:port of this edge as other edges reach it; sessions of older clients are found from each).",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context()) },
 	}
@@ -72,7 +73,7 @@ func serve(ctx context.Context) error {
 		return err
 	}
 	defer pl.close()
-	ln, err := net.Listen("tcp", cfg.Listen)
+	ln, err := listen(ctx, cfg.Listen)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"latchkey/internal/secret"
 	"latchkey/internal/switches"
 	"latchkey/internal/tenants"
+	"latchkey/internal/upstreams"
 	"latchkey/internal/vault"
 )
 
@@ -24,12 +25,15 @@ func newProvisioner(db *postgres.DB, client *vault.Client) provisioner {
 	return provisioner{vault.NewServers(client, vault.Endpoint{Host: host, Port: port, Database: name})}
 }
 
-func (p provisioner) Provision(ctx context.Context, t tenants.ID, s registry.Server, secrets map[string]secret.Text) error {
+func (p provisioner) Provision(ctx context.Context, t tenants.ID, s registry.Server, secrets map[string]secret.Text) (version string, err error) {
 	k, ok := kinds.ByName(s.Kind)
 	if !ok || k.Provision == nil {
-		return nil
+		return "", nil
 	}
-	return k.Provision(ctx, p.servers, t, s, secrets)
+	if err := k.Provision(ctx, p.servers, t, s, secrets); err != nil || !k.Static {
+		return "", err
+	}
+	return p.servers.SecretsVersion(ctx, t, s.ID)
 }
 
 func (p provisioner) Forget(ctx context.Context, t tenants.ID, id registry.ServerID) error {
@@ -45,7 +49,7 @@ func applyHere(ctx context.Context, db *postgres.DB, client *vault.Client, f *re
 	if err != nil {
 		return r, err
 	}
-	a := &registry.Applier{People: db, Registry: db, Provisioner: newProvisioner(db, client), Actor: actor, Switches: db, Role: switches.OperatorRole}
+	a := &registry.Applier{People: db, Registry: db, Provisioner: newProvisioner(db, client), Offers: db, Actor: actor, Switches: db, Role: switches.OperatorRole}
 	err = db.Exclusive(ctx, t.ID, func(ctx context.Context) error {
 		r, err = a.Apply(ctx, f, registry.ApplyOptions{})
 		return err
@@ -54,9 +58,10 @@ func applyHere(ctx context.Context, db *postgres.DB, client *vault.Client, f *re
 }
 
 // serversOf is the part of the platform API that is about servers.
-func serversOf(db *postgres.DB, client *vault.Client, gateway *mcpgateway.Gateway) api.Servers {
+func serversOf(db *postgres.DB, client *vault.Client, gateway *mcpgateway.Gateway, keeper *upstreams.Keeper, people registry.People) api.Servers {
 	return api.Servers{
-		Registry: db, Kinds: kinds.All(), Checker: kinds.Checker(), Provisioner: newProvisioner(db, client), People: db, Usage: db,
+		Registry: db, Kinds: kinds.All(), Checker: kinds.Checker(), Provisioner: newProvisioner(db, client), People: people, Usage: db,
+		Offers: db, Health: db, Upstreams: asked{keeper},
 		Try: func(ctx context.Context, t api.TryCall) (api.Tried, error) {
 			tried, err := gateway.Try(ctx, mcpgateway.TryCall(t))
 			return api.Tried(tried), err

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
+	"latchkey/internal/egress"
+	"latchkey/internal/sandbox"
 	"latchkey/internal/secret"
 )
 
@@ -25,6 +28,9 @@ type config struct {
 	Slots      int                 // LATCHKEY_WORKER_SLOTS; 64
 	DrainFor   time.Duration       // LATCHKEY_WORKER_DRAIN; 25s, less than orchestrators wait before they kill
 	LogLevel   slog.Level          // LATCHKEY_LOG_LEVEL; info
+	Sandbox    sandbox.Options     // LATCHKEY_SANDBOX and LATCHKEY_SANDBOX_*; see docs/kinds/sandbox.md
+	Hosting    hosting             // of tenants' processes
+	Egress     []netip.Prefix      // LATCHKEY_EGRESS_ALLOW, ranges that are not public where upstreams may be; none
 	hadOwnKeys []string            // standing credentials that were found, and are not used
 }
 
@@ -57,10 +63,16 @@ func readConfig(env func(string) string) (config, error) {
 			wrong("LATCHKEY_WORKER_DRAIN", "must be a duration such as 25s")
 		}
 	}
+	if c.Sandbox, err = sandbox.ReadOptions(env, os.Geteuid()); err != nil {
+		errs = append(errs, err)
+	}
 	if v := env("LATCHKEY_LOG_LEVEL"); v != "" {
 		if err := c.LogLevel.UnmarshalText([]byte(v)); err != nil {
 			wrong("LATCHKEY_LOG_LEVEL", "must be debug, info, warn or error")
 		}
+	}
+	if c.Egress, err = egress.ParseAllow(env("LATCHKEY_EGRESS_ALLOW")); err != nil {
+		wrong("LATCHKEY_EGRESS_ALLOW", err.Error())
 	}
 	for v := range strings.SplitSeq(env("LATCHKEY_GRANT_KEYS"), ",") {
 		if v = strings.TrimSpace(v); v == "" {

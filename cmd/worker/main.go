@@ -20,13 +20,17 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
+	"latchkey/internal/egress"
 	"latchkey/internal/runtime"
 	"latchkey/internal/runtime/kinds"
 	"latchkey/internal/runtime/natsrt"
+	"latchkey/internal/runtime/stdiotool"
+	"latchkey/internal/sandbox"
 	"latchkey/internal/vault"
 )
 
 func main() {
+	sandbox.Helper()
 	root := &cobra.Command{
 		Use: "worker", Short: "Run tool calls for the Latchkey platform",
 		SilenceUsage: true, SilenceErrors: true,
@@ -35,10 +39,13 @@ func main() {
 		Use: "run", Short: "Take calls until SIGTERM, then finish those that run",
 		Long: "Settings are read from the environment: LATCHKEY_NATS_URL (required), VAULT_ADDR, VAULT_CACERT,\n" +
 			"LATCHKEY_GRANT_KEYS, LATCHKEY_WORKER_NAME, LATCHKEY_WORKER_POOL, LATCHKEY_WORKER_SLOTS,\n" +
-			"LATCHKEY_WORKER_DRAIN and LATCHKEY_LOG_LEVEL.",
+			"LATCHKEY_WORKER_DRAIN, LATCHKEY_EGRESS_ALLOW, LATCHKEY_LOG_LEVEL, and LATCHKEY_SANDBOX with those that begin with it. For servers of kind\n" +
+			"stdio: LATCHKEY_STATE_DIR, LATCHKEY_CACHE_DIR, LATCHKEY_CACHE_SIZE, LATCHKEY_NODE, LATCHKEY_NPM,\n" +
+			"LATCHKEY_WORKER_PROCESSES, LATCHKEY_WORKER_TENANT_PROCESSES, and npm's own settings.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return start(cmd.Context()) },
 	})
+	root.AddCommand(doctorCommand())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "worker:", err)
 		os.Exit(1)
@@ -48,6 +55,9 @@ func main() {
 func start(ctx context.Context) error {
 	cfg, err := readConfig(os.Getenv)
 	if err != nil {
+		return err
+	}
+	if cfg.Hosting, err = readHosting(os.Getenv, os.Environ()); err != nil {
 		return err
 	}
 	if err := forgetEnvironment(); err != nil {
@@ -94,10 +104,19 @@ func run(ctx context.Context, cfg config, log *slog.Logger) error {
 		return err
 	}
 
+	host := runtime.Host{Egress: &egress.Policy{Allow: cfg.Egress}, Sandbox: openSandbox(ctx, cfg, log), Log: log}
+	cfg.Hosting.fill(&host, log)
+	openings := natsrt.NewOpenings(conn)
 	worker := runtime.NewWorker(runtime.WorkerConfig{
 		Name: cfg.Name, Version: version(), Slots: cfg.Slots, Kinds: kinds.All(),
-		Openings: natsrt.NewOpenings(conn), Leases: leases, Log: log,
+		Openings: openings, Leases: leases, Log: log, Host: host,
 	})
+	if host.Packages != nil {
+		go host.Packages.Prune(ctx)
+	}
+	if host.StateDir != "" {
+		go stdiotool.SweepState(ctx, host.StateDir, openings, log)
+	}
 	// Not ctx: its end begins the drain and must not cancel calls.
 	served, err := natsrt.ServeWorker(context.WithoutCancel(ctx), conn, cfg.Pool, worker)
 	if err != nil {
@@ -149,6 +168,28 @@ func openLeases(cfg config, log *slog.Logger) (l runtime.Leases, end func(contex
 	}
 	leases := vault.NewLeases(lc)
 	return leases, leases.Close, nil
+}
+
+// openSandbox tries out what keeps tenants' processes in. Until it holds the
+// worker runs all that needs no process of a tenant.
+func openSandbox(ctx context.Context, cfg config, log *slog.Logger) sandbox.Driver {
+	cfg.Sandbox.Log, cfg.Sandbox.Egress = log, &egress.Policy{Allow: cfg.Egress}
+	said := ""
+	return sandbox.Keep(ctx, cfg.Sandbox, func(driver sandbox.Driver, held sandbox.Guarantees, err error) {
+		switch {
+		case errors.Is(err, sandbox.ErrOff):
+			log.Info("this worker hosts no processes of tenants", "reason", err.Error())
+		case err != nil && err.Error() == said: // nothing new
+		case err != nil:
+			said = err.Error()
+			log.Warn("this worker hosts no processes of tenants: the sandbox does not hold. It is tried again; `worker doctor` says more.", "reason", err.Error())
+		default:
+			if missing := held.Missing(); len(missing) > 0 {
+				log.Warn("tenants' processes run WITHOUT guarantees that this operator accepts to be without (LATCHKEY_SANDBOX_ACCEPT)", "driver", driver.Name(), "missing", missing)
+			}
+			log.Info("sandbox", "driver", driver.Name(), "notes", held.Notes)
+		}
+	})
 }
 
 // connected waits for the first connection, which DialWorker keeps trying.

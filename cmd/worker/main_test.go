@@ -21,12 +21,14 @@ import (
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 	"latchkey/internal/runtime/natsrt"
+	"latchkey/internal/sandbox"
 	"latchkey/internal/tenants"
 )
 
 // TestMain makes the test binary the worker when a test starts it as one.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "run" {
+	sandbox.Helper()
+	if len(os.Args) > 1 && (os.Args[1] == "run" || os.Args[1] == "doctor") {
 		main()
 		return
 	}
@@ -42,11 +44,13 @@ func environment(pairs ...string) func(string) string {
 }
 
 func TestConfigNamesEveryWrongSetting(t *testing.T) {
-	_, err := readConfig(environment("LATCHKEY_WORKER_SLOTS", "0", "LATCHKEY_WORKER_DRAIN", "x", "LATCHKEY_LOG_LEVEL", "loud", "LATCHKEY_GRANT_KEYS", "AAAA"))
+	_, err := readConfig(environment("LATCHKEY_WORKER_SLOTS", "0", "LATCHKEY_WORKER_DRAIN", "x", "LATCHKEY_LOG_LEVEL", "loud", "LATCHKEY_GRANT_KEYS", "AAAA",
+		"LATCHKEY_SANDBOX", "docker", "LATCHKEY_SANDBOX_ACCEPT", "memory, luck", "LATCHKEY_SANDBOX_UIDS", "0-5", "LATCHKEY_SANDBOX_DIR", "here", "LATCHKEY_EGRESS_ALLOW", "10.0.0.0/99"))
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, name := range []string{"LATCHKEY_NATS_URL", "LATCHKEY_WORKER_SLOTS", "LATCHKEY_WORKER_DRAIN", "LATCHKEY_LOG_LEVEL", "LATCHKEY_GRANT_KEYS"} {
+	for _, name := range []string{"LATCHKEY_NATS_URL", "LATCHKEY_WORKER_SLOTS", "LATCHKEY_WORKER_DRAIN", "LATCHKEY_LOG_LEVEL", "LATCHKEY_GRANT_KEYS",
+		"LATCHKEY_SANDBOX:", "LATCHKEY_SANDBOX_ACCEPT", "LATCHKEY_SANDBOX_UIDS", "LATCHKEY_SANDBOX_DIR", "LATCHKEY_EGRESS_ALLOW"} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("nothing is said of %s: %v", name, err)
 		}
@@ -88,7 +92,7 @@ func (b *buffer) String() string {
 func startWorker(t *testing.T, env ...string) *worker {
 	t.Helper()
 	w := &worker{cmd: exec.Command(os.Args[0], "run"), lines: make(chan string, 16), stderr: &buffer{}}
-	w.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
+	w.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "LATCHKEY_SANDBOX_DIR=" + t.TempDir()}, env...)
 	w.cmd.Stderr = w.stderr
 	out, err := w.cmd.StdoutPipe()
 	if err != nil {
@@ -228,5 +232,33 @@ func TestWrongPasswordEndsWorker(t *testing.T) {
 	w := startWorker(t, "LATCHKEY_NATS_URL="+url)
 	if code := w.exit(t); code != 1 || !strings.Contains(w.stderr.String(), "LATCHKEY_NATS_URL") || strings.Contains(w.stderr.String(), "canary") {
 		t.Errorf("exit code %d; stderr: %s", code, w.stderr)
+	}
+}
+
+// Without a sandbox that holds, the worker serves all but tenants' processes.
+func TestWorkerWithoutSandboxServesTheRest(t *testing.T) {
+	s, e := newEdge(t)
+	w := startWorker(t, "LATCHKEY_NATS_URL="+s.WorkerURL().Reveal(), "LATCHKEY_WORKER_NAME=w1", "LATCHKEY_SANDBOX_BWRAP=/no/bwrap", "LATCHKEY_SANDBOX_RUNSC=/no/runsc")
+	w.ready(t)
+	if log := w.stderr.String(); !strings.Contains(log, "hosts no processes of tenants") || !strings.Contains(log, "LATCHKEY_SANDBOX_BWRAP") {
+		t.Errorf("it does not say so: %s", log)
+	}
+	if _, err := e.Do(context.Background(), echoCall("echo", `{"text":"hi"}`), natsrt.DoOptions{Pool: "default"}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDoctorFailsWhereNothingHolds(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "doctor", "--json")
+	cmd.Env = []string{"LATCHKEY_SANDBOX_DIR=" + t.TempDir(), "LATCHKEY_SANDBOX_BWRAP=/no/bwrap", "LATCHKEY_SANDBOX_RUNSC=/no/runsc"}
+	out, err := cmd.Output()
+	var report sandboxReport
+	if jerr := json.Unmarshal(out, &report); err == nil || jerr != nil || report.Driver != "" || report.Problem == "" || len(report.Held) > 0 {
+		t.Errorf("%s, %v, %v", out, err, jerr)
+	}
+	cmd = exec.Command(os.Args[0], "doctor", "--json")
+	cmd.Env = []string{"LATCHKEY_SANDBOX=off"}
+	if out, _ := cmd.Output(); json.Unmarshal(out, &report) != nil || !report.Off {
+		t.Errorf("%s", out)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -25,6 +26,7 @@ type request struct {
 	tenant tenants.Tenant
 	body   []byte
 	notes  audit.Notes // for the record of what was done
+	end    func()      // where it has something to give back
 }
 
 type requestKey struct{}
@@ -42,6 +44,9 @@ func (a *API) answer(next echo.HandlerFunc) echo.HandlerFunc {
 		began := a.Now()
 		r := &request{id: c.Response().Header().Get("X-Request-Id"), op: op}
 		err := a.admit(c, r)
+		if r.end != nil {
+			defer r.end()
+		}
 		if err == nil {
 			switch {
 			case op.stream:
@@ -77,7 +82,15 @@ func (a *API) admit(c echo.Context, r *request) (err error) {
 	if err := r.allowed(); err != nil {
 		return a.recordRefusal(c.Request().Context(), r, err)
 	}
-	if r.body, err = readBody(c); err != nil {
+	most := int64(maxBody)
+	if n := c.Request().ContentLength; r.op.large && (n < 0 || n > maxBody) {
+		most = maxLargeBody
+		var ok bool
+		if r.end, ok = a.large.begin(r.of()); !ok {
+			return fault.New(fault.Busy, "Other large documents are being read. Nothing was done; send this one again in a few seconds.").After(3 * time.Second)
+		}
+	}
+	if r.body, err = readBody(c, most); err != nil {
 		return err
 	}
 	if err := a.validate(c, r); err != nil {
@@ -144,17 +157,23 @@ func (r *request) allowed() error {
 	return nil
 }
 
-// maxBody holds the largest tenant file with its escapes.
-const maxBody = 6 << 20
+const (
+	// maxBody holds the largest tenant file with its escapes.
+	maxBody = 6 << 20
+	// maxLargeBody holds the largest OpenAPI document with its escapes.
+	maxLargeBody = 48 << 20
+	// Reading one takes memory and seconds: so many at once, and of one tenant.
+	maxLarge, maxLargeEach = 8, 2
+)
 
-func readBody(c echo.Context) ([]byte, error) {
+func readBody(c echo.Context, most int64) ([]byte, error) {
 	r := c.Request()
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
-	b, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxBody))
+	b, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, most))
 	if err != nil {
-		return nil, fault.New(fault.InvalidRequest, "The body is larger than %d MB, or ended before it was complete. Send less at once.", maxBody>>20).Because(err)
+		return nil, fault.New(fault.InvalidRequest, "The body is larger than %d MB, or ended before it was complete. Send less at once.", most>>20).Because(err)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(b))
 	return b, nil

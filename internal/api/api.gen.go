@@ -276,6 +276,33 @@ func (e DiffChangeWhat) Valid() bool {
 	}
 }
 
+// Defines values for DiscoverySeen.
+const (
+	DiscoverySeenChanged DiscoverySeen = "changed"
+	DiscoverySeenFirst   DiscoverySeen = "first"
+	DiscoverySeenPending DiscoverySeen = "pending"
+	DiscoverySeenRefused DiscoverySeen = "refused"
+	DiscoverySeenSame    DiscoverySeen = "same"
+)
+
+// Valid indicates whether the value is a known member of the DiscoverySeen enum.
+func (e DiscoverySeen) Valid() bool {
+	switch e {
+	case DiscoverySeenChanged:
+		return true
+	case DiscoverySeenFirst:
+		return true
+	case DiscoverySeenPending:
+		return true
+	case DiscoverySeenRefused:
+		return true
+	case DiscoverySeenSame:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for EventSeverity.
 const (
 	EventSeverityCritical EventSeverity = "critical"
@@ -299,13 +326,16 @@ func (e EventSeverity) Valid() bool {
 
 // Defines values for EventKind.
 const (
+	EventKindAccountExpired    EventKind = "account_expired"
 	EventKindApprovalRequested EventKind = "approval_requested"
+	EventKindDefinitionChanged EventKind = "definition_changed"
 	EventKindFanOut            EventKind = "fan_out"
 	EventKindInjectionFlagged  EventKind = "injection_flagged"
 	EventKindLimitsDegraded    EventKind = "limits_degraded"
 	EventKindOutcomeUnknown    EventKind = "outcome_unknown"
 	EventKindRepeatedCalls     EventKind = "repeated_calls"
 	EventKindSecretWithheld    EventKind = "secret_withheld"
+	EventKindServerUnhealthy   EventKind = "server_unhealthy"
 	EventKindSwitchedOff       EventKind = "switched_off"
 	EventKindSwitchedOn        EventKind = "switched_on"
 )
@@ -313,7 +343,11 @@ const (
 // Valid indicates whether the value is a known member of the EventKind enum.
 func (e EventKind) Valid() bool {
 	switch e {
+	case EventKindAccountExpired:
+		return true
 	case EventKindApprovalRequested:
+		return true
+	case EventKindDefinitionChanged:
 		return true
 	case EventKindFanOut:
 		return true
@@ -326,6 +360,8 @@ func (e EventKind) Valid() bool {
 	case EventKindRepeatedCalls:
 		return true
 	case EventKindSecretWithheld:
+		return true
+	case EventKindServerUnhealthy:
 		return true
 	case EventKindSwitchedOff:
 		return true
@@ -618,6 +654,33 @@ func (e Risk) Valid() bool {
 	}
 }
 
+// Defines values for ServerState.
+const (
+	ServerStateDegraded  ServerState = "degraded"
+	ServerStateHealthy   ServerState = "healthy"
+	ServerStateIdle      ServerState = "idle"
+	ServerStateUnhealthy ServerState = "unhealthy"
+	ServerStateUnknown   ServerState = "unknown"
+)
+
+// Valid indicates whether the value is a known member of the ServerState enum.
+func (e ServerState) Valid() bool {
+	switch e {
+	case ServerStateDegraded:
+		return true
+	case ServerStateHealthy:
+		return true
+	case ServerStateIdle:
+		return true
+	case ServerStateUnhealthy:
+		return true
+	case ServerStateUnknown:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ServerStatus.
 const (
 	ServerStatusDeleting  ServerStatus = "deleting"
@@ -660,6 +723,96 @@ func (e SwitchKind) Valid() bool {
 	case SwitchKindTenant:
 		return true
 	case SwitchKindTool:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TaskStatus.
+const (
+	TaskStatusCancelled     TaskStatus = "cancelled"
+	TaskStatusCompleted     TaskStatus = "completed"
+	TaskStatusFailed        TaskStatus = "failed"
+	TaskStatusInputRequired TaskStatus = "input_required"
+	TaskStatusQueued        TaskStatus = "queued"
+	TaskStatusRunning       TaskStatus = "running"
+)
+
+// Valid indicates whether the value is a known member of the TaskStatus enum.
+func (e TaskStatus) Valid() bool {
+	switch e {
+	case TaskStatusCancelled:
+		return true
+	case TaskStatusCompleted:
+		return true
+	case TaskStatusFailed:
+		return true
+	case TaskStatusInputRequired:
+		return true
+	case TaskStatusQueued:
+		return true
+	case TaskStatusRunning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for UpstreamAccountPer.
+const (
+	UpstreamAccountPerTenant UpstreamAccountPer = "tenant"
+	UpstreamAccountPerUser   UpstreamAccountPer = "user"
+)
+
+// Valid indicates whether the value is a known member of the UpstreamAccountPer enum.
+func (e UpstreamAccountPer) Valid() bool {
+	switch e {
+	case UpstreamAccountPerTenant:
+		return true
+	case UpstreamAccountPerUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for UpstreamAccountRegistration.
+const (
+	UpstreamAccountRegistrationDocument   UpstreamAccountRegistration = "document"
+	UpstreamAccountRegistrationGiven      UpstreamAccountRegistration = "given"
+	UpstreamAccountRegistrationRegistered UpstreamAccountRegistration = "registered"
+)
+
+// Valid indicates whether the value is a known member of the UpstreamAccountRegistration enum.
+func (e UpstreamAccountRegistration) Valid() bool {
+	switch e {
+	case UpstreamAccountRegistrationDocument:
+		return true
+	case UpstreamAccountRegistrationGiven:
+		return true
+	case UpstreamAccountRegistrationRegistered:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for UpstreamAccountState.
+const (
+	UpstreamAccountStateConnected UpstreamAccountState = "connected"
+	UpstreamAccountStateExpired   UpstreamAccountState = "expired"
+	UpstreamAccountStateNone      UpstreamAccountState = "none"
+)
+
+// Valid indicates whether the value is a known member of the UpstreamAccountState enum.
+func (e UpstreamAccountState) Valid() bool {
+	switch e {
+	case UpstreamAccountStateConnected:
+		return true
+	case UpstreamAccountStateExpired:
+		return true
+	case UpstreamAccountStateNone:
 		return true
 	default:
 		return false
@@ -974,7 +1127,7 @@ type AuditEvent struct {
 	MemberId *string `json:"member_id,omitempty"`
 	Method   string  `json:"method"`
 
-	// Notes How the call was kept safe: replay_of, confirmation, approval, repeats, limit, switch, masked, withheld, flagged, kept, deprecated, revision.
+	// Notes How the call was kept safe: replay_of, confirmation, approval, repeats, limit, switch, masked, withheld, flagged, kept, deprecated, asked, typed, revision, toolset.
 	Notes       *json.RawMessage `json:"notes,omitempty"`
 	Outcome     Outcome          `json:"outcome"`
 	Phase       AuditEventPhase  `json:"phase"`
@@ -1201,6 +1354,25 @@ type DiffChangeVerb string
 // DiffChangeWhat defines model for DiffChange.What.
 type DiffChangeWhat string
 
+// Discovery defines model for Discovery.
+type Discovery struct {
+	LatencyMs float32      `json:"latency_ms"`
+	Offer     OfferSummary `json:"offer"`
+
+	// Problem Why it was not published.
+	Problem *string `json:"problem,omitempty"`
+
+	// Published What waited for it is published now.
+	Published bool `json:"published"`
+	Revision  *int `json:"revision,omitempty"`
+
+	// Seen first: agreed to by itself. same: what is agreed to. changed and pending: it waits for a decision. refused: somebody said no to exactly this.
+	Seen DiscoverySeen `json:"seen"`
+}
+
+// DiscoverySeen first: agreed to by itself. same: what is agreed to. changed and pending: it waits for a decision. refused: somebody said no to exactly this.
+type DiscoverySeen string
+
 // Effect defines model for Effect.
 type Effect struct {
 	Count int    `json:"count"`
@@ -1343,6 +1515,34 @@ type HealthCheck struct {
 	Required  *string `json:"required,omitempty"`
 }
 
+// ImportMissing defines model for ImportMissing.
+type ImportMissing struct {
+	Choices     *[]string `json:"choices,omitempty"`
+	Description *string   `json:"description,omitempty"`
+	Name        string    `json:"name"`
+	Secret      bool      `json:"secret"`
+
+	// Where JSON pointer into the server.
+	Where string `json:"where"`
+}
+
+// ImportProposal defines model for ImportProposal.
+type ImportProposal struct {
+	// Complete Nothing is missing.
+	Complete bool `json:"complete"`
+
+	// Missing What has to be filled in before it can be saved.
+	Missing []ImportMissing `json:"missing"`
+
+	// Notes What to know about it.
+	Notes  []string  `json:"notes"`
+	Server ServerPut `json:"server"`
+
+	// ServerYaml The same as an entry of a tenant file.
+	ServerYaml *string `json:"server_yaml,omitempty"`
+	Slug       string  `json:"slug"`
+}
+
 // Invitation defines model for Invitation.
 type Invitation struct {
 	AcceptedAt *time.Time `json:"accepted_at,omitempty"`
@@ -1407,6 +1607,15 @@ type KindList struct {
 	Data []Kind `json:"data"`
 }
 
+// LastFailure defines model for LastFailure.
+type LastFailure struct {
+	At   *time.Time `json:"at,omitempty"`
+	Code string     `json:"code"`
+
+	// Message For administrators; callers are told only that the server does not answer.
+	Message string `json:"message"`
+}
+
 // LimitsState defines model for LimitsState.
 type LimitsState struct {
 	Defaults  CallLimits `json:"defaults"`
@@ -1441,6 +1650,22 @@ type LintFinding struct {
 
 // LintFindingLevel What is an error is not published, whoever allows it.
 type LintFindingLevel string
+
+// LiveCheck defines model for LiveCheck.
+type LiveCheck struct {
+	Failure   *LastFailure   `json:"failure,omitempty"`
+	Findings  *[]LintFinding `json:"findings,omitempty"`
+	LatencyMs *float32       `json:"latency_ms,omitempty"`
+	Offer     *OfferSummary  `json:"offer,omitempty"`
+
+	// Ok It answers, and what it offers can be served.
+	Ok        bool         `json:"ok"`
+	Problems  []FieldError `json:"problems"`
+	Prompts   *int         `json:"prompts,omitempty"`
+	Resources *int         `json:"resources,omitempty"`
+	Scopes    []string     `json:"scopes"`
+	Tools     []Tool       `json:"tools"`
+}
 
 // Mail defines model for Mail.
 type Mail struct {
@@ -1509,6 +1734,115 @@ type MemberPut struct {
 	Disabled *bool  `json:"disabled,omitempty"`
 	Name     string `json:"name"`
 	Roles    []Slug `json:"roles"`
+}
+
+// OfferApproval defines model for OfferApproval.
+type OfferApproval struct {
+	// AllowBreaking Publish it although it breaks who uses its tools. On record.
+	AllowBreaking *bool `json:"allow_breaking,omitempty"`
+
+	// Hash Of the offer that was looked at.
+	Hash string `json:"hash"`
+}
+
+// OfferRefusal defines model for OfferRefusal.
+type OfferRefusal struct {
+	// Hash Of the offer that was looked at.
+	Hash string `json:"hash"`
+}
+
+// OfferSummary defines model for OfferSummary.
+type OfferSummary struct {
+	Hash string `json:"hash"`
+
+	// Name What the upstream calls itself.
+	Name      *string `json:"name,omitempty"`
+	Prompts   int     `json:"prompts"`
+	Protocol  *string `json:"protocol,omitempty"`
+	Resources int     `json:"resources"`
+	Tools     int     `json:"tools"`
+	Version   *string `json:"version,omitempty"`
+}
+
+// OpenAPIInspect defines model for OpenAPIInspect.
+type OpenAPIInspect struct {
+	Cursor *string `json:"cursor,omitempty"`
+
+	// Document OpenAPI 3.0 or 3.1, as JSON or YAML.
+	Document string `json:"document"`
+	Limit    *int   `json:"limit,omitempty"`
+
+	// Operations Those to make a proposal for: an operationId, `GET /path`, `tag:name`, or either with * for any text.
+	Operations *[]string `json:"operations,omitempty"`
+
+	// Search Words that the id, path, summary or tags have.
+	Search *string `json:"search,omitempty"`
+	Tag    *string `json:"tag,omitempty"`
+}
+
+// OpenAPIInspection defines model for OpenAPIInspection.
+type OpenAPIInspection struct {
+	Matched    int                     `json:"matched"`
+	NextCursor *string                 `json:"next_cursor,omitempty"`
+	Openapi    string                  `json:"openapi"`
+	Operations []OpenAPIOperation      `json:"operations"`
+	Proposal   *OpenAPIProposal        `json:"proposal,omitempty"`
+	Security   []OpenAPISecurityScheme `json:"security"`
+	Servers    []OpenAPIServer         `json:"servers"`
+	Title      string                  `json:"title"`
+	Total      int                     `json:"total"`
+	Version    string                  `json:"version"`
+}
+
+// OpenAPIOperation defines model for OpenAPIOperation.
+type OpenAPIOperation struct {
+	Deprecated bool    `json:"deprecated"`
+	Id         *string `json:"id,omitempty"`
+	Method     string  `json:"method"`
+
+	// Notes What would not be as the document has it.
+	Notes []string `json:"notes"`
+
+	// Operation What chooses it: method and path.
+	Operation string `json:"operation"`
+	Path      string `json:"path"`
+
+	// Problems Why no tool can be made of it.
+	Problems []string `json:"problems"`
+	Risk     Risk     `json:"risk"`
+	Summary  *string  `json:"summary,omitempty"`
+	Tags     []string `json:"tags"`
+
+	// Tool The name proposed for its tool.
+	Tool string `json:"tool"`
+}
+
+// OpenAPIProposal defines model for OpenAPIProposal.
+type OpenAPIProposal struct {
+	// Connection Where the API is and how to log in; secrets are empty.
+	Connection json.RawMessage `json:"connection"`
+	Notes      []string        `json:"notes"`
+
+	// Spec For `putServer` with kind http; its document is cut down to what is needed.
+	Spec json.RawMessage `json:"spec"`
+}
+
+// OpenAPISecurityScheme defines model for OpenAPISecurityScheme.
+type OpenAPISecurityScheme struct {
+	Description *string `json:"description,omitempty"`
+	Grants      *string `json:"grants,omitempty"`
+	In          *string `json:"in,omitempty"`
+	Name        string  `json:"name"`
+	Parameter   *string `json:"parameter,omitempty"`
+	Scheme      *string `json:"scheme,omitempty"`
+	TokenUrl    *string `json:"token_url,omitempty"`
+	Type        string  `json:"type"`
+}
+
+// OpenAPIServer defines model for OpenAPIServer.
+type OpenAPIServer struct {
+	Description *string `json:"description,omitempty"`
+	Url         string  `json:"url"`
 }
 
 // OpenedPermission defines model for OpenedPermission.
@@ -1591,8 +1925,56 @@ type OperatorPut struct {
 // Outcome defines model for Outcome.
 type Outcome string
 
+// PendingOffer defines model for PendingOffer.
+type PendingOffer struct {
+	Breaking *[]BreakingChange `json:"breaking,omitempty"`
+
+	// Changes In the upstream's words. Characters that people cannot see are written as [U+200B].
+	Changes []DiffChange `json:"changes"`
+
+	// Class What it would be to those who use the tools.
+	Class    *ChangeClass   `json:"class,omitempty"`
+	Findings *[]LintFinding `json:"findings,omitempty"`
+	Hash     string         `json:"hash"`
+
+	// Name What the upstream calls itself.
+	Name *string `json:"name,omitempty"`
+
+	// Problem Why it cannot be approved as it is.
+	Problem   *string `json:"problem,omitempty"`
+	Prompts   int     `json:"prompts"`
+	Protocol  *string `json:"protocol,omitempty"`
+	Resources int     `json:"resources"`
+
+	// SeenAt The last time.
+	SeenAt  time.Time `json:"seen_at"`
+	Since   time.Time `json:"since"`
+	Tools   int       `json:"tools"`
+	Version *string   `json:"version,omitempty"`
+}
+
 // Permission defines model for Permission.
 type Permission string
+
+// PinnedOffer defines model for PinnedOffer.
+type PinnedOffer struct {
+	At time.Time `json:"at"`
+
+	// By Who agreed to it.
+	By *string `json:"by,omitempty"`
+
+	// First Nobody was asked: it was the first one of a new server.
+	First bool   `json:"first"`
+	Hash  string `json:"hash"`
+
+	// Name What the upstream calls itself.
+	Name      *string `json:"name,omitempty"`
+	Prompts   int     `json:"prompts"`
+	Protocol  *string `json:"protocol,omitempty"`
+	Resources int     `json:"resources"`
+	Tools     int     `json:"tools"`
+	Version   *string `json:"version,omitempty"`
+}
 
 // PlatformSwitch defines model for PlatformSwitch.
 type PlatformSwitch struct {
@@ -1774,13 +2156,17 @@ type Server struct {
 	ActiveRevision *int `json:"active_revision,omitempty"`
 
 	// Connection As it was declared; the place of a secret has {"secret": "[set]"}, which keeps it when it is sent back with nothing else changed.
-	Connection     *json.RawMessage `json:"connection,omitempty"`
-	Description    string           `json:"description"`
-	Id             string           `json:"id"`
-	Kind           string           `json:"kind"`
-	LatestRevision *int             `json:"latest_revision,omitempty"`
-	McpUrl         string           `json:"mcp_url"`
-	Pool           string           `json:"pool"`
+	Connection  *json.RawMessage `json:"connection,omitempty"`
+	Description string           `json:"description"`
+
+	// Discovering It is not known yet what the server offers; when it is, it is published by itself.
+	Discovering    *bool        `json:"discovering,omitempty"`
+	Health         *ServerState `json:"health,omitempty"`
+	Id             string       `json:"id"`
+	Kind           string       `json:"kind"`
+	LatestRevision *int         `json:"latest_revision,omitempty"`
+	McpUrl         string       `json:"mcp_url"`
+	Pool           string       `json:"pool"`
 
 	// SecretsSet Which secrets Vault has.
 	SecretsSet []string `json:"secrets_set"`
@@ -1816,6 +2202,52 @@ type ServerCheckRequest struct {
 	SpecYaml   *string          `json:"spec_yaml,omitempty"`
 }
 
+// ServerHealth defines model for ServerHealth.
+type ServerHealth struct {
+	CheckedAt *time.Time `json:"checked_at,omitempty"`
+
+	// Failures Probes that failed one after the other.
+	Failures    int          `json:"failures"`
+	LastFailure *LastFailure `json:"last_failure,omitempty"`
+	LastOkAt    *time.Time   `json:"last_ok_at,omitempty"`
+
+	// LatencyMs Of the last probe that was answered.
+	LatencyMs   *float32   `json:"latency_ms,omitempty"`
+	NextCheckAt *time.Time `json:"next_check_at,omitempty"`
+
+	// Protocol The newest revision of MCP that the upstream speaks.
+	Protocol *string `json:"protocol,omitempty"`
+
+	// Since Since when it is so.
+	Since *time.Time `json:"since,omitempty"`
+
+	// Status degraded: the last probe failed, and calls go through. unhealthy: several did, and calls are refused as `server_unhealthy`. idle: nothing runs, and a call starts it.
+	Status ServerState `json:"status"`
+}
+
+// ServerImport defines model for ServerImport.
+type ServerImport struct {
+	// ServerJson A server.json of the MCP registry, or what its API answers for one version.
+	ServerJson json.RawMessage `json:"server_json"`
+
+	// Slug What it is to be called here; left out, it is made of its name.
+	Slug *Slug `json:"slug,omitempty"`
+}
+
+// ServerOffer defines model for ServerOffer.
+type ServerOffer struct {
+	// Awaited It is being discovered what the server offers; then it is published by itself.
+	Awaited bool `json:"awaited"`
+
+	// Discovers false: what the server offers stands in its spec.
+	Discovers bool          `json:"discovers"`
+	Pending   *PendingOffer `json:"pending,omitempty"`
+	Pinned    *PinnedOffer  `json:"pinned,omitempty"`
+
+	// Problem Why it was not.
+	Problem *string `json:"problem,omitempty"`
+}
+
 // ServerPage defines model for ServerPage.
 type ServerPage struct {
 	Data       []Server `json:"data"`
@@ -1842,6 +2274,9 @@ type ServerPut struct {
 	SpecYaml *string `json:"spec_yaml,omitempty"`
 	Title    *string `json:"title,omitempty"`
 }
+
+// ServerState degraded: the last probe failed, and calls go through. unhealthy: several did, and calls are refused as `server_unhealthy`. idle: nothing runs, and a call starts it.
+type ServerState string
 
 // ServerStatus defines model for ServerStatus.
 type ServerStatus string
@@ -1888,6 +2323,55 @@ type SwitchPut struct {
 	// Reason Stands in the audit; callers are not told.
 	Reason string `json:"reason"`
 }
+
+// Task defines model for Task.
+type Task struct {
+	// CallId Of its records.
+	CallId      string `json:"call_id"`
+	CancelAsked *bool  `json:"cancel_asked,omitempty"`
+
+	// CancelledBy Where an administrator asked it to end.
+	CancelledBy *string `json:"cancelled_by,omitempty"`
+	Client      string  `json:"client"`
+
+	// Code Of the error, where it did not do what was asked.
+	Code      *string    `json:"code,omitempty"`
+	CreatedAt time.Time  `json:"created_at"`
+	EndedAt   *time.Time `json:"ended_at,omitempty"`
+
+	// ExpiresAt When it is forgotten.
+	ExpiresAt time.Time `json:"expires_at"`
+	Id        string    `json:"id"`
+
+	// Member Address of who made the call.
+	Member   string  `json:"member"`
+	MemberId *string `json:"member_id,omitempty"`
+
+	// Message How far it is, or how it ended.
+	Message *string `json:"message,omitempty"`
+
+	// OutcomeUnknown It may or may not have taken effect.
+	OutcomeUnknown *bool `json:"outcome_unknown,omitempty"`
+	Risk           Risk  `json:"risk"`
+
+	// Runs How often it was handed to a worker.
+	Runs      int        `json:"runs"`
+	Server    string     `json:"server"`
+	StartedAt *time.Time `json:"started_at,omitempty"`
+	Status    TaskStatus `json:"status"`
+	Tool      string     `json:"tool"`
+	UpdatedAt *time.Time `json:"updated_at,omitempty"`
+}
+
+// TaskPage defines model for TaskPage.
+type TaskPage struct {
+	Data       []Task  `json:"data"`
+	HasMore    bool    `json:"has_more"`
+	NextCursor *string `json:"next_cursor,omitempty"`
+}
+
+// TaskStatus defines model for TaskStatus.
+type TaskStatus string
 
 // Tenant defines model for Tenant.
 type Tenant struct {
@@ -1944,14 +2428,17 @@ type TenantUpdate struct {
 // Tool defines model for Tool.
 type Tool struct {
 	// Confirmed Whether calls may have to be confirmed.
-	Confirmed    *bool            `json:"confirmed,omitempty"`
-	Deprecated   *Deprecation     `json:"deprecated,omitempty"`
-	Description  string           `json:"description"`
-	Hash         *string          `json:"hash,omitempty"`
-	Idempotent   bool             `json:"idempotent"`
-	InputSchema  json.RawMessage  `json:"input_schema"`
-	Name         string           `json:"name"`
-	OpenWorld    *bool            `json:"open_world,omitempty"`
+	Confirmed   *bool           `json:"confirmed,omitempty"`
+	Deprecated  *Deprecation    `json:"deprecated,omitempty"`
+	Description string          `json:"description"`
+	Hash        *string         `json:"hash,omitempty"`
+	Idempotent  bool            `json:"idempotent"`
+	InputSchema json.RawMessage `json:"input_schema"`
+	Name        string          `json:"name"`
+	OpenWorld   *bool           `json:"open_world,omitempty"`
+
+	// Origin Of a tool of a toolset: the server that has it and its name there, as server/tool. That server says what it may do.
+	Origin       *string          `json:"origin,omitempty"`
 	OutputSchema *json.RawMessage `json:"output_schema,omitempty"`
 	Published    *bool            `json:"published,omitempty"`
 	Revision     *int             `json:"revision,omitempty"`
@@ -1960,7 +2447,7 @@ type Tool struct {
 	// Roles Roles that open its scope.
 	Roles *[]string `json:"roles,omitempty"`
 
-	// Safety limits, idempotency, confirm, approval, guard, version, replaces and deprecated, as the spec has them.
+	// Safety limits, idempotency, confirm, approval, guard, task, version, replaces and deprecated, as the spec has them.
 	Safety    *json.RawMessage `json:"safety,omitempty"`
 	Scope     string           `json:"scope"`
 	Server    string           `json:"server"`
@@ -2002,7 +2489,7 @@ type ToolUpdate struct {
 	Publish       *bool   `json:"publish,omitempty"`
 	Risk          *Risk   `json:"risk,omitempty"`
 
-	// Safety Keys of the tool as its spec has them: limits, idempotency, confirm, approval, guard, version, replaces, deprecated. Null removes one.
+	// Safety Keys of the tool as its spec has them: limits, idempotency, confirm, approval, guard, task, version, replaces, deprecated. Null removes one.
 	Safety    *json.RawMessage `json:"safety,omitempty"`
 	Scope     *string          `json:"scope,omitempty"`
 	TimeoutMs *int             `json:"timeout_ms,omitempty"`
@@ -2029,6 +2516,55 @@ type TryResult struct {
 type Unmentioned struct {
 	Name string `json:"name"`
 	What string `json:"what"`
+}
+
+// UpstreamAccount defines model for UpstreamAccount.
+type UpstreamAccount struct {
+	// Client As what the platform is known there.
+	Client      *string    `json:"client,omitempty"`
+	ConnectedAt *time.Time `json:"connected_at,omitempty"`
+	ConnectedBy *string    `json:"connected_by,omitempty"`
+
+	// ExpiresAt When the access token ends; it is renewed before.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Failure Why it has expired.
+	Failure *string `json:"failure,omitempty"`
+
+	// Issuer The authorization server.
+	Issuer *string `json:"issuer,omitempty"`
+
+	// Member Whose it is, where each person has their own.
+	Member *string `json:"member,omitempty"`
+
+	// Per Whose account calls run with.
+	Per          UpstreamAccountPer           `json:"per"`
+	Registration *UpstreamAccountRegistration `json:"registration,omitempty"`
+	RenewedAt    *time.Time                   `json:"renewed_at,omitempty"`
+	Scopes       []string                     `json:"scopes"`
+
+	// State expired: the upstream renews it no more, and somebody has to connect it again.
+	State UpstreamAccountState `json:"state"`
+}
+
+// UpstreamAccountPer Whose account calls run with.
+type UpstreamAccountPer string
+
+// UpstreamAccountRegistration defines model for UpstreamAccount.Registration.
+type UpstreamAccountRegistration string
+
+// UpstreamAccountState expired: the upstream renews it no more, and somebody has to connect it again.
+type UpstreamAccountState string
+
+// UpstreamAccountList defines model for UpstreamAccountList.
+type UpstreamAccountList struct {
+	Data []UpstreamAccount `json:"data"`
+}
+
+// UpstreamAuthorization defines model for UpstreamAuthorization.
+type UpstreamAuthorization struct {
+	ExpiresAt time.Time `json:"expires_at"`
+	Url       string    `json:"url"`
 }
 
 // Usage defines model for Usage.
@@ -2179,6 +2715,9 @@ type Since = time.Time
 
 // SwitchTarget defines model for SwitchTarget.
 type SwitchTarget = string
+
+// TaskID defines model for TaskID.
+type TaskID = string
 
 // TenantSlug defines model for TenantSlug.
 type TenantSlug = Slug
@@ -2427,6 +2966,12 @@ type PutMemberParams struct {
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
+// InspectOpenAPIParams defines parameters for InspectOpenAPI.
+type InspectOpenAPIParams struct {
+	// IdempotencyKey Any text of your own; good for a day.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ListOperationsParams defines parameters for ListOperations.
 type ListOperationsParams struct {
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -2470,6 +3015,12 @@ type ListScopesParams struct {
 	Unopened *bool `form:"unopened,omitempty" json:"unopened,omitempty"`
 }
 
+// ImportServerParams defines parameters for ImportServer.
+type ImportServerParams struct {
+	// IdempotencyKey Any text of your own; good for a day.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ListServersParams defines parameters for ListServers.
 type ListServersParams struct {
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -2497,6 +3048,12 @@ type PutServerParams struct {
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
+// AuthorizeAccountParams defines parameters for AuthorizeAccount.
+type AuthorizeAccountParams struct {
+	// IdempotencyKey Any text of your own; good for a day.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // CheckServerParams defines parameters for CheckServer.
 type CheckServerParams struct {
 	// IdempotencyKey Any text of your own; good for a day.
@@ -2507,6 +3064,30 @@ type CheckServerParams struct {
 type PutConnectionParams struct {
 	// IfMatch The `ETag` of what was read.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// DiscoverServerParams defines parameters for DiscoverServer.
+type DiscoverServerParams struct {
+	// IdempotencyKey Any text of your own; good for a day.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// CheckServerLiveParams defines parameters for CheckServerLive.
+type CheckServerLiveParams struct {
+	// IdempotencyKey Any text of your own; good for a day.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ApproveServerOfferParams defines parameters for ApproveServerOffer.
+type ApproveServerOfferParams struct {
+	// IdempotencyKey Any text of your own; good for a day.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// RefuseServerOfferParams defines parameters for RefuseServerOffer.
+type RefuseServerOfferParams struct {
+	// IdempotencyKey Any text of your own; good for a day.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // ListRevisionsParams defines parameters for ListRevisions.
@@ -2565,6 +3146,20 @@ type ListSwitchesParams struct {
 
 	// On Only those that are on (true), or were lifted or have run out (false).
 	On *bool `form:"on,omitempty" json:"on,omitempty"`
+}
+
+// ListTasksParams defines parameters for ListTasks.
+type ListTasksParams struct {
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before.
+	Cursor *Cursor     `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Status *TaskStatus `form:"status,omitempty" json:"status,omitempty"`
+	Server *Slug       `form:"server,omitempty" json:"server,omitempty"`
+	Tool   *string     `form:"tool,omitempty" json:"tool,omitempty"`
+
+	// Member Address or id of who made the call.
+	Member *string `form:"member,omitempty" json:"member,omitempty"`
 }
 
 // ListToolsParams defines parameters for ListTools.
@@ -2638,8 +3233,14 @@ type PutLimitsJSONRequestBody = CallLimits
 // PutMemberJSONRequestBody defines body for PutMember for application/json ContentType.
 type PutMemberJSONRequestBody = MemberPut
 
+// InspectOpenAPIJSONRequestBody defines body for InspectOpenAPI for application/json ContentType.
+type InspectOpenAPIJSONRequestBody = OpenAPIInspect
+
 // PutRoleJSONRequestBody defines body for PutRole for application/json ContentType.
 type PutRoleJSONRequestBody = RolePut
+
+// ImportServerJSONRequestBody defines body for ImportServer for application/json ContentType.
+type ImportServerJSONRequestBody = ServerImport
 
 // PutServerJSONRequestBody defines body for PutServer for application/json ContentType.
 type PutServerJSONRequestBody = ServerPut
@@ -2649,6 +3250,15 @@ type CheckServerJSONRequestBody = ServerCheckRequest
 
 // PutConnectionJSONRequestBody defines body for PutConnection for application/json ContentType.
 type PutConnectionJSONRequestBody = ConnectionPut
+
+// CheckServerLiveJSONRequestBody defines body for CheckServerLive for application/json ContentType.
+type CheckServerLiveJSONRequestBody = ServerCheckRequest
+
+// ApproveServerOfferJSONRequestBody defines body for ApproveServerOffer for application/json ContentType.
+type ApproveServerOfferJSONRequestBody = OfferApproval
+
+// RefuseServerOfferJSONRequestBody defines body for RefuseServerOffer for application/json ContentType.
+type RefuseServerOfferJSONRequestBody = OfferRefusal
 
 // CreateRevisionJSONRequestBody defines body for CreateRevision for application/json ContentType.
 type CreateRevisionJSONRequestBody = RevisionCreate
@@ -2832,6 +3442,9 @@ type ServerInterface interface {
 	// EndMemberSessions Sign a person out of every browser
 	// (DELETE /tenants/{tenant}/members/{member}/sessions)
 	EndMemberSessions(ctx echo.Context, tenant TenantSlug, member MemberKey) error
+	// InspectOpenAPI Look into an OpenAPI document: its operations, servers and ways to log in, and a spec for those that are chosen
+	// (POST /tenants/{tenant}/openapi/inspect)
+	InspectOpenAPI(ctx echo.Context, tenant TenantSlug, params InspectOpenAPIParams) error
 	// ListOperations Long work, newest first
 	// (GET /tenants/{tenant}/operations)
 	ListOperations(ctx echo.Context, tenant TenantSlug, params ListOperationsParams) error
@@ -2853,6 +3466,9 @@ type ServerInterface interface {
 	// ListScopes Scopes of all published servers, with their tools and the roles that open them
 	// (GET /tenants/{tenant}/scopes)
 	ListScopes(ctx echo.Context, tenant TenantSlug, params ListScopesParams) error
+	// ImportServer Make of a registry's server.json what has to be declared here, with what is missing in words
+	// (POST /tenants/{tenant}/server-imports)
+	ImportServer(ctx echo.Context, tenant TenantSlug, params ImportServerParams) error
 	// ListServers Servers, by slug
 	// (GET /tenants/{tenant}/servers)
 	ListServers(ctx echo.Context, tenant TenantSlug, params ListServersParams) error
@@ -2865,6 +3481,21 @@ type ServerInterface interface {
 	// PutServer Create or replace by slug
 	// (PUT /tenants/{tenant}/servers/{server})
 	PutServer(ctx echo.Context, tenant TenantSlug, server ServerSlug, params PutServerParams) error
+	// DisconnectAccount Disconnect the tenant's account
+	// (DELETE /tenants/{tenant}/servers/{server}/account)
+	DisconnectAccount(ctx echo.Context, tenant TenantSlug, server ServerSlug) error
+	// GetAccount The account that a server's calls run with at its upstream
+	// (GET /tenants/{tenant}/servers/{server}/account)
+	GetAccount(ctx echo.Context, tenant TenantSlug, server ServerSlug) error
+	// AuthorizeAccount Begin to connect the tenant's account
+	// (POST /tenants/{tenant}/servers/{server}/account/authorization)
+	AuthorizeAccount(ctx echo.Context, tenant TenantSlug, server ServerSlug, params AuthorizeAccountParams) error
+	// ListAccounts Accounts that persons have connected for a server
+	// (GET /tenants/{tenant}/servers/{server}/accounts)
+	ListAccounts(ctx echo.Context, tenant TenantSlug, server ServerSlug) error
+	// DisconnectMemberAccount Disconnect the account that a member connected
+	// (DELETE /tenants/{tenant}/servers/{server}/accounts/{member})
+	DisconnectMemberAccount(ctx echo.Context, tenant TenantSlug, server ServerSlug, member MemberKey) error
 	// CheckServer Check before saving: the spec with every problem by line, what it would offer, how it differs from what is served
 	// (POST /tenants/{tenant}/servers/{server}/check)
 	CheckServer(ctx echo.Context, tenant TenantSlug, server ServerSlug, params CheckServerParams) error
@@ -2874,6 +3505,24 @@ type ServerInterface interface {
 	// PutConnection Replace a server's connection; its secrets go to Vault and are never shown
 	// (PUT /tenants/{tenant}/servers/{server}/connection)
 	PutConnection(ctx echo.Context, tenant TenantSlug, server ServerSlug, params PutConnectionParams) error
+	// DiscoverServer Ask the upstream now what it offers, and wait for the answer, up to 20 seconds
+	// (POST /tenants/{tenant}/servers/{server}/discovery)
+	DiscoverServer(ctx echo.Context, tenant TenantSlug, server ServerSlug, params DiscoverServerParams) error
+	// GetServerHealth Whether the server answers, since when, and what the last failure said
+	// (GET /tenants/{tenant}/servers/{server}/health)
+	GetServerHealth(ctx echo.Context, tenant TenantSlug, server ServerSlug) error
+	// CheckServerLive Try a server before it is saved, on a worker, up to 20 seconds
+	// (POST /tenants/{tenant}/servers/{server}/live-check)
+	CheckServerLive(ctx echo.Context, tenant TenantSlug, server ServerSlug, params CheckServerLiveParams) error
+	// GetServerOffer What of its upstream's tools is agreed to, and what changed since and waits for a decision
+	// (GET /tenants/{tenant}/servers/{server}/offer)
+	GetServerOffer(ctx echo.Context, tenant TenantSlug, server ServerSlug) error
+	// ApproveServerOffer Agree to what the upstream offers now, and publish it
+	// (POST /tenants/{tenant}/servers/{server}/offer/approve)
+	ApproveServerOffer(ctx echo.Context, tenant TenantSlug, server ServerSlug, params ApproveServerOfferParams) error
+	// RefuseServerOffer Stay with what is agreed to; exactly this offer is not asked about again
+	// (POST /tenants/{tenant}/servers/{server}/offer/refuse)
+	RefuseServerOffer(ctx echo.Context, tenant TenantSlug, server ServerSlug, params RefuseServerOfferParams) error
 	// ListRevisions Revisions, newest first
 	// (GET /tenants/{tenant}/servers/{server}/revisions)
 	ListRevisions(ctx echo.Context, tenant TenantSlug, server ServerSlug, params ListRevisionsParams) error
@@ -2910,6 +3559,15 @@ type ServerInterface interface {
 	// PutSwitch Switch a target off; the next call on every edge is refused within a second
 	// (PUT /tenants/{tenant}/switches/{target})
 	PutSwitch(ctx echo.Context, tenant TenantSlug, target SwitchTarget) error
+	// ListTasks Calls that run, or ran, as a task, newest first
+	// (GET /tenants/{tenant}/tasks)
+	ListTasks(ctx echo.Context, tenant TenantSlug, params ListTasksParams) error
+	// GetTask How far a task is
+	// (GET /tenants/{tenant}/tasks/{task})
+	GetTask(ctx echo.Context, tenant TenantSlug, task TaskID) error
+	// CancelTask Ask a task to end
+	// (PUT /tenants/{tenant}/tasks/{task}/cancellation)
+	CancelTask(ctx echo.Context, tenant TenantSlug, task TaskID) error
 	// ListTools Tools of all servers, by server and name
 	// (GET /tenants/{tenant}/tools)
 	ListTools(ctx echo.Context, tenant TenantSlug, params ListToolsParams) error
@@ -4550,6 +5208,42 @@ func (w *ServerInterfaceWrapper) EndMemberSessions(ctx echo.Context) error {
 	return err
 }
 
+// InspectOpenAPI converts echo context to params.
+func (w *ServerInterfaceWrapper) InspectOpenAPI(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params InspectOpenAPIParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.InspectOpenAPI(ctx, tenant, params)
+	return err
+}
+
 // ListOperations converts echo context to params.
 func (w *ServerInterfaceWrapper) ListOperations(ctx echo.Context) error {
 	var err error
@@ -4802,6 +5496,42 @@ func (w *ServerInterfaceWrapper) ListScopes(ctx echo.Context) error {
 	return err
 }
 
+// ImportServer converts echo context to params.
+func (w *ServerInterfaceWrapper) ImportServer(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ImportServerParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ImportServer(ctx, tenant, params)
+	return err
+}
+
 // ListServers converts echo context to params.
 func (w *ServerInterfaceWrapper) ListServers(ctx echo.Context) error {
 	var err error
@@ -4966,6 +5696,154 @@ func (w *ServerInterfaceWrapper) PutServer(ctx echo.Context) error {
 	return err
 }
 
+// DisconnectAccount converts echo context to params.
+func (w *ServerInterfaceWrapper) DisconnectAccount(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "server" -------------
+	var server ServerSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "server", ctx.Param("server"), &server, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter server: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DisconnectAccount(ctx, tenant, server)
+	return err
+}
+
+// GetAccount converts echo context to params.
+func (w *ServerInterfaceWrapper) GetAccount(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "server" -------------
+	var server ServerSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "server", ctx.Param("server"), &server, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter server: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetAccount(ctx, tenant, server)
+	return err
+}
+
+// AuthorizeAccount converts echo context to params.
+func (w *ServerInterfaceWrapper) AuthorizeAccount(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "server" -------------
+	var server ServerSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "server", ctx.Param("server"), &server, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter server: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AuthorizeAccountParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AuthorizeAccount(ctx, tenant, server, params)
+	return err
+}
+
+// ListAccounts converts echo context to params.
+func (w *ServerInterfaceWrapper) ListAccounts(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "server" -------------
+	var server ServerSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "server", ctx.Param("server"), &server, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter server: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListAccounts(ctx, tenant, server)
+	return err
+}
+
+// DisconnectMemberAccount converts echo context to params.
+func (w *ServerInterfaceWrapper) DisconnectMemberAccount(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "server" -------------
+	var server ServerSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "server", ctx.Param("server"), &server, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter server: %s", err))
+	}
+
+	// ------------- Path parameter "member" -------------
+	var member MemberKey
+
+	err = runtime.BindStyledParameterWithOptions("simple", "member", ctx.Param("member"), &member, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter member: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DisconnectMemberAccount(ctx, tenant, server, member)
+	return err
+}
+
 // CheckServer converts echo context to params.
 func (w *ServerInterfaceWrapper) CheckServer(ctx echo.Context) error {
 	var err error
@@ -5075,6 +5953,230 @@ func (w *ServerInterfaceWrapper) PutConnection(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.PutConnection(ctx, tenant, server, params)
+	return err
+}
+
+// DiscoverServer converts echo context to params.
+func (w *ServerInterfaceWrapper) DiscoverServer(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "server" -------------
+	var server ServerSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "server", ctx.Param("server"), &server, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter server: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DiscoverServerParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DiscoverServer(ctx, tenant, server, params)
+	return err
+}
+
+// GetServerHealth converts echo context to params.
+func (w *ServerInterfaceWrapper) GetServerHealth(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "server" -------------
+	var server ServerSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "server", ctx.Param("server"), &server, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter server: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetServerHealth(ctx, tenant, server)
+	return err
+}
+
+// CheckServerLive converts echo context to params.
+func (w *ServerInterfaceWrapper) CheckServerLive(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "server" -------------
+	var server ServerSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "server", ctx.Param("server"), &server, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter server: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CheckServerLiveParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CheckServerLive(ctx, tenant, server, params)
+	return err
+}
+
+// GetServerOffer converts echo context to params.
+func (w *ServerInterfaceWrapper) GetServerOffer(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "server" -------------
+	var server ServerSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "server", ctx.Param("server"), &server, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter server: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetServerOffer(ctx, tenant, server)
+	return err
+}
+
+// ApproveServerOffer converts echo context to params.
+func (w *ServerInterfaceWrapper) ApproveServerOffer(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "server" -------------
+	var server ServerSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "server", ctx.Param("server"), &server, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter server: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ApproveServerOfferParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ApproveServerOffer(ctx, tenant, server, params)
+	return err
+}
+
+// RefuseServerOffer converts echo context to params.
+func (w *ServerInterfaceWrapper) RefuseServerOffer(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "server" -------------
+	var server ServerSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "server", ctx.Param("server"), &server, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter server: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RefuseServerOfferParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RefuseServerOffer(ctx, tenant, server, params)
 	return err
 }
 
@@ -5552,6 +6654,114 @@ func (w *ServerInterfaceWrapper) PutSwitch(ctx echo.Context) error {
 	return err
 }
 
+// ListTasks converts echo context to params.
+func (w *ServerInterfaceWrapper) ListTasks(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListTasksParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
+	}
+
+	// ------------- Optional query parameter "server" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "server", ctx.QueryParams(), &params.Server, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter server: %s", err))
+	}
+
+	// ------------- Optional query parameter "tool" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tool", ctx.QueryParams(), &params.Tool, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tool: %s", err))
+	}
+
+	// ------------- Optional query parameter "member" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "member", ctx.QueryParams(), &params.Member, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter member: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListTasks(ctx, tenant, params)
+	return err
+}
+
+// GetTask converts echo context to params.
+func (w *ServerInterfaceWrapper) GetTask(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "task" -------------
+	var task TaskID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "task", ctx.Param("task"), &task, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter task: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetTask(ctx, tenant, task)
+	return err
+}
+
+// CancelTask converts echo context to params.
+func (w *ServerInterfaceWrapper) CancelTask(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenant" -------------
+	var tenant TenantSlug
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenant", ctx.Param("tenant"), &tenant, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenant: %s", err))
+	}
+
+	// ------------- Path parameter "task" -------------
+	var task TaskID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "task", ctx.Param("task"), &task, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter task: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CancelTask(ctx, tenant, task)
+	return err
+}
+
 // ListTools converts echo context to params.
 func (w *ServerInterfaceWrapper) ListTools(ctx echo.Context) error {
 	var err error
@@ -5806,6 +7016,22 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/tenants/:tenant/export", wrapper.ExportTenant, options.OperationMiddlewares["exportTenant"]...)
 	router.GET(options.BaseURL+"/tenants/:tenant/operations", wrapper.ListOperations, options.OperationMiddlewares["listOperations"]...)
 	router.GET(options.BaseURL+"/tenants/:tenant/operations/:operation", wrapper.GetOperation, options.OperationMiddlewares["getOperation"]...)
+	router.POST(options.BaseURL+"/tenants/:tenant/openapi/inspect", wrapper.InspectOpenAPI, options.OperationMiddlewares["inspectOpenAPI"]...)
+	router.GET(options.BaseURL+"/tenants/:tenant/servers/:server/health", wrapper.GetServerHealth, options.OperationMiddlewares["getServerHealth"]...)
+	router.GET(options.BaseURL+"/tenants/:tenant/servers/:server/offer", wrapper.GetServerOffer, options.OperationMiddlewares["getServerOffer"]...)
+	router.POST(options.BaseURL+"/tenants/:tenant/servers/:server/offer/approve", wrapper.ApproveServerOffer, options.OperationMiddlewares["approveServerOffer"]...)
+	router.POST(options.BaseURL+"/tenants/:tenant/servers/:server/offer/refuse", wrapper.RefuseServerOffer, options.OperationMiddlewares["refuseServerOffer"]...)
+	router.POST(options.BaseURL+"/tenants/:tenant/servers/:server/discovery", wrapper.DiscoverServer, options.OperationMiddlewares["discoverServer"]...)
+	router.POST(options.BaseURL+"/tenants/:tenant/servers/:server/live-check", wrapper.CheckServerLive, options.OperationMiddlewares["checkServerLive"]...)
+	router.GET(options.BaseURL+"/tenants/:tenant/tasks", wrapper.ListTasks, options.OperationMiddlewares["listTasks"]...)
+	router.GET(options.BaseURL+"/tenants/:tenant/tasks/:task", wrapper.GetTask, options.OperationMiddlewares["getTask"]...)
+	router.PUT(options.BaseURL+"/tenants/:tenant/tasks/:task/cancellation", wrapper.CancelTask, options.OperationMiddlewares["cancelTask"]...)
+	router.DELETE(options.BaseURL+"/tenants/:tenant/servers/:server/account", wrapper.DisconnectAccount, options.OperationMiddlewares["disconnectAccount"]...)
+	router.GET(options.BaseURL+"/tenants/:tenant/servers/:server/account", wrapper.GetAccount, options.OperationMiddlewares["getAccount"]...)
+	router.POST(options.BaseURL+"/tenants/:tenant/servers/:server/account/authorization", wrapper.AuthorizeAccount, options.OperationMiddlewares["authorizeAccount"]...)
+	router.GET(options.BaseURL+"/tenants/:tenant/servers/:server/accounts", wrapper.ListAccounts, options.OperationMiddlewares["listAccounts"]...)
+	router.DELETE(options.BaseURL+"/tenants/:tenant/servers/:server/accounts/:member", wrapper.DisconnectMemberAccount, options.OperationMiddlewares["disconnectMemberAccount"]...)
+	router.POST(options.BaseURL+"/tenants/:tenant/server-imports", wrapper.ImportServer, options.OperationMiddlewares["importServer"]...)
 	router.GET(options.BaseURL+"/operations/:operation", wrapper.GetPlatformOperation, options.OperationMiddlewares["getPlatformOperation"]...)
 	router.DELETE(options.BaseURL+"/switch", wrapper.LiftPlatformSwitch, options.OperationMiddlewares["liftPlatformSwitch"]...)
 	router.GET(options.BaseURL+"/switch", wrapper.GetPlatformSwitch, options.OperationMiddlewares["getPlatformSwitch"]...)
@@ -8025,6 +9251,47 @@ func (response EndMemberSessionsdefaultApplicationProblemPlusJSONResponse) Visit
 	return err
 }
 
+type InspectOpenAPIRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Params InspectOpenAPIParams
+	Body   *InspectOpenAPIJSONRequestBody
+}
+
+type InspectOpenAPIResponseObject interface {
+	VisitInspectOpenAPIResponse(w http.ResponseWriter) error
+}
+
+type InspectOpenAPI200JSONResponse OpenAPIInspection
+
+func (response InspectOpenAPI200JSONResponse) VisitInspectOpenAPIResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type InspectOpenAPIdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response InspectOpenAPIdefaultApplicationProblemPlusJSONResponse) VisitInspectOpenAPIResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListOperationsRequestObject struct {
 	Tenant TenantSlug `json:"tenant"`
 	Params ListOperationsParams
@@ -8308,6 +9575,47 @@ func (response ListScopesdefaultApplicationProblemPlusJSONResponse) VisitListSco
 	return err
 }
 
+type ImportServerRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Params ImportServerParams
+	Body   *ImportServerJSONRequestBody
+}
+
+type ImportServerResponseObject interface {
+	VisitImportServerResponse(w http.ResponseWriter) error
+}
+
+type ImportServer200JSONResponse ImportProposal
+
+func (response ImportServer200JSONResponse) VisitImportServerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportServerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ImportServerdefaultApplicationProblemPlusJSONResponse) VisitImportServerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListServersRequestObject struct {
 	Tenant TenantSlug `json:"tenant"`
 	Params ListServersParams
@@ -8485,6 +9793,196 @@ func (response PutServerdefaultApplicationProblemPlusJSONResponse) VisitPutServe
 	return err
 }
 
+type DisconnectAccountRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Server ServerSlug `json:"server"`
+}
+
+type DisconnectAccountResponseObject interface {
+	VisitDisconnectAccountResponse(w http.ResponseWriter) error
+}
+
+type DisconnectAccount204Response struct {
+}
+
+func (response DisconnectAccount204Response) VisitDisconnectAccountResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DisconnectAccountdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DisconnectAccountdefaultApplicationProblemPlusJSONResponse) VisitDisconnectAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAccountRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Server ServerSlug `json:"server"`
+}
+
+type GetAccountResponseObject interface {
+	VisitGetAccountResponse(w http.ResponseWriter) error
+}
+
+type GetAccount200JSONResponse UpstreamAccount
+
+func (response GetAccount200JSONResponse) VisitGetAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAccountdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAccountdefaultApplicationProblemPlusJSONResponse) VisitGetAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AuthorizeAccountRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Server ServerSlug `json:"server"`
+	Params AuthorizeAccountParams
+}
+
+type AuthorizeAccountResponseObject interface {
+	VisitAuthorizeAccountResponse(w http.ResponseWriter) error
+}
+
+type AuthorizeAccount200JSONResponse UpstreamAuthorization
+
+func (response AuthorizeAccount200JSONResponse) VisitAuthorizeAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AuthorizeAccountdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AuthorizeAccountdefaultApplicationProblemPlusJSONResponse) VisitAuthorizeAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAccountsRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Server ServerSlug `json:"server"`
+}
+
+type ListAccountsResponseObject interface {
+	VisitListAccountsResponse(w http.ResponseWriter) error
+}
+
+type ListAccounts200JSONResponse UpstreamAccountList
+
+func (response ListAccounts200JSONResponse) VisitListAccountsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAccountsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListAccountsdefaultApplicationProblemPlusJSONResponse) VisitListAccountsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DisconnectMemberAccountRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Server ServerSlug `json:"server"`
+	Member MemberKey  `json:"member"`
+}
+
+type DisconnectMemberAccountResponseObject interface {
+	VisitDisconnectMemberAccountResponse(w http.ResponseWriter) error
+}
+
+type DisconnectMemberAccount204Response struct {
+}
+
+func (response DisconnectMemberAccount204Response) VisitDisconnectMemberAccountResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DisconnectMemberAccountdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DisconnectMemberAccountdefaultApplicationProblemPlusJSONResponse) VisitDisconnectMemberAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type CheckServerRequestObject struct {
 	Tenant TenantSlug `json:"tenant"`
 	Server ServerSlug `json:"server"`
@@ -8598,6 +10096,247 @@ type PutConnectiondefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response PutConnectiondefaultApplicationProblemPlusJSONResponse) VisitPutConnectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DiscoverServerRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Server ServerSlug `json:"server"`
+	Params DiscoverServerParams
+}
+
+type DiscoverServerResponseObject interface {
+	VisitDiscoverServerResponse(w http.ResponseWriter) error
+}
+
+type DiscoverServer200JSONResponse Discovery
+
+func (response DiscoverServer200JSONResponse) VisitDiscoverServerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DiscoverServerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DiscoverServerdefaultApplicationProblemPlusJSONResponse) VisitDiscoverServerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetServerHealthRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Server ServerSlug `json:"server"`
+}
+
+type GetServerHealthResponseObject interface {
+	VisitGetServerHealthResponse(w http.ResponseWriter) error
+}
+
+type GetServerHealth200JSONResponse ServerHealth
+
+func (response GetServerHealth200JSONResponse) VisitGetServerHealthResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetServerHealthdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetServerHealthdefaultApplicationProblemPlusJSONResponse) VisitGetServerHealthResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CheckServerLiveRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Server ServerSlug `json:"server"`
+	Params CheckServerLiveParams
+	Body   *CheckServerLiveJSONRequestBody
+}
+
+type CheckServerLiveResponseObject interface {
+	VisitCheckServerLiveResponse(w http.ResponseWriter) error
+}
+
+type CheckServerLive200JSONResponse LiveCheck
+
+func (response CheckServerLive200JSONResponse) VisitCheckServerLiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CheckServerLivedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CheckServerLivedefaultApplicationProblemPlusJSONResponse) VisitCheckServerLiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetServerOfferRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Server ServerSlug `json:"server"`
+}
+
+type GetServerOfferResponseObject interface {
+	VisitGetServerOfferResponse(w http.ResponseWriter) error
+}
+
+type GetServerOffer200JSONResponse ServerOffer
+
+func (response GetServerOffer200JSONResponse) VisitGetServerOfferResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetServerOfferdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetServerOfferdefaultApplicationProblemPlusJSONResponse) VisitGetServerOfferResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApproveServerOfferRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Server ServerSlug `json:"server"`
+	Params ApproveServerOfferParams
+	Body   *ApproveServerOfferJSONRequestBody
+}
+
+type ApproveServerOfferResponseObject interface {
+	VisitApproveServerOfferResponse(w http.ResponseWriter) error
+}
+
+type ApproveServerOffer200JSONResponse Revision
+
+func (response ApproveServerOffer200JSONResponse) VisitApproveServerOfferResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApproveServerOfferdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ApproveServerOfferdefaultApplicationProblemPlusJSONResponse) VisitApproveServerOfferResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RefuseServerOfferRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Server ServerSlug `json:"server"`
+	Params RefuseServerOfferParams
+	Body   *RefuseServerOfferJSONRequestBody
+}
+
+type RefuseServerOfferResponseObject interface {
+	VisitRefuseServerOfferResponse(w http.ResponseWriter) error
+}
+
+type RefuseServerOffer204Response struct {
+}
+
+func (response RefuseServerOffer204Response) VisitRefuseServerOfferResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RefuseServerOfferdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RefuseServerOfferdefaultApplicationProblemPlusJSONResponse) VisitRefuseServerOfferResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -9099,6 +10838,126 @@ func (response PutSwitchdefaultApplicationProblemPlusJSONResponse) VisitPutSwitc
 	return err
 }
 
+type ListTasksRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Params ListTasksParams
+}
+
+type ListTasksResponseObject interface {
+	VisitListTasksResponse(w http.ResponseWriter) error
+}
+
+type ListTasks200JSONResponse TaskPage
+
+func (response ListTasks200JSONResponse) VisitListTasksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTasksdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListTasksdefaultApplicationProblemPlusJSONResponse) VisitListTasksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetTaskRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Task   TaskID     `json:"task"`
+}
+
+type GetTaskResponseObject interface {
+	VisitGetTaskResponse(w http.ResponseWriter) error
+}
+
+type GetTask200JSONResponse Task
+
+func (response GetTask200JSONResponse) VisitGetTaskResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetTaskdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetTaskdefaultApplicationProblemPlusJSONResponse) VisitGetTaskResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelTaskRequestObject struct {
+	Tenant TenantSlug `json:"tenant"`
+	Task   TaskID     `json:"task"`
+}
+
+type CancelTaskResponseObject interface {
+	VisitCancelTaskResponse(w http.ResponseWriter) error
+}
+
+type CancelTask200JSONResponse Task
+
+func (response CancelTask200JSONResponse) VisitCancelTaskResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelTaskdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CancelTaskdefaultApplicationProblemPlusJSONResponse) VisitCancelTaskResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListToolsRequestObject struct {
 	Tenant TenantSlug `json:"tenant"`
 	Params ListToolsParams
@@ -9387,6 +11246,9 @@ type StrictServerInterface interface {
 	// EndMemberSessions Sign a person out of every browser
 	// (DELETE /tenants/{tenant}/members/{member}/sessions)
 	EndMemberSessions(ctx context.Context, request EndMemberSessionsRequestObject) (EndMemberSessionsResponseObject, error)
+	// InspectOpenAPI Look into an OpenAPI document: its operations, servers and ways to log in, and a spec for those that are chosen
+	// (POST /tenants/{tenant}/openapi/inspect)
+	InspectOpenAPI(ctx context.Context, request InspectOpenAPIRequestObject) (InspectOpenAPIResponseObject, error)
 	// ListOperations Long work, newest first
 	// (GET /tenants/{tenant}/operations)
 	ListOperations(ctx context.Context, request ListOperationsRequestObject) (ListOperationsResponseObject, error)
@@ -9408,6 +11270,9 @@ type StrictServerInterface interface {
 	// ListScopes Scopes of all published servers, with their tools and the roles that open them
 	// (GET /tenants/{tenant}/scopes)
 	ListScopes(ctx context.Context, request ListScopesRequestObject) (ListScopesResponseObject, error)
+	// ImportServer Make of a registry's server.json what has to be declared here, with what is missing in words
+	// (POST /tenants/{tenant}/server-imports)
+	ImportServer(ctx context.Context, request ImportServerRequestObject) (ImportServerResponseObject, error)
 	// ListServers Servers, by slug
 	// (GET /tenants/{tenant}/servers)
 	ListServers(ctx context.Context, request ListServersRequestObject) (ListServersResponseObject, error)
@@ -9420,6 +11285,21 @@ type StrictServerInterface interface {
 	// PutServer Create or replace by slug
 	// (PUT /tenants/{tenant}/servers/{server})
 	PutServer(ctx context.Context, request PutServerRequestObject) (PutServerResponseObject, error)
+	// DisconnectAccount Disconnect the tenant's account
+	// (DELETE /tenants/{tenant}/servers/{server}/account)
+	DisconnectAccount(ctx context.Context, request DisconnectAccountRequestObject) (DisconnectAccountResponseObject, error)
+	// GetAccount The account that a server's calls run with at its upstream
+	// (GET /tenants/{tenant}/servers/{server}/account)
+	GetAccount(ctx context.Context, request GetAccountRequestObject) (GetAccountResponseObject, error)
+	// AuthorizeAccount Begin to connect the tenant's account
+	// (POST /tenants/{tenant}/servers/{server}/account/authorization)
+	AuthorizeAccount(ctx context.Context, request AuthorizeAccountRequestObject) (AuthorizeAccountResponseObject, error)
+	// ListAccounts Accounts that persons have connected for a server
+	// (GET /tenants/{tenant}/servers/{server}/accounts)
+	ListAccounts(ctx context.Context, request ListAccountsRequestObject) (ListAccountsResponseObject, error)
+	// DisconnectMemberAccount Disconnect the account that a member connected
+	// (DELETE /tenants/{tenant}/servers/{server}/accounts/{member})
+	DisconnectMemberAccount(ctx context.Context, request DisconnectMemberAccountRequestObject) (DisconnectMemberAccountResponseObject, error)
 	// CheckServer Check before saving: the spec with every problem by line, what it would offer, how it differs from what is served
 	// (POST /tenants/{tenant}/servers/{server}/check)
 	CheckServer(ctx context.Context, request CheckServerRequestObject) (CheckServerResponseObject, error)
@@ -9429,6 +11309,24 @@ type StrictServerInterface interface {
 	// PutConnection Replace a server's connection; its secrets go to Vault and are never shown
 	// (PUT /tenants/{tenant}/servers/{server}/connection)
 	PutConnection(ctx context.Context, request PutConnectionRequestObject) (PutConnectionResponseObject, error)
+	// DiscoverServer Ask the upstream now what it offers, and wait for the answer, up to 20 seconds
+	// (POST /tenants/{tenant}/servers/{server}/discovery)
+	DiscoverServer(ctx context.Context, request DiscoverServerRequestObject) (DiscoverServerResponseObject, error)
+	// GetServerHealth Whether the server answers, since when, and what the last failure said
+	// (GET /tenants/{tenant}/servers/{server}/health)
+	GetServerHealth(ctx context.Context, request GetServerHealthRequestObject) (GetServerHealthResponseObject, error)
+	// CheckServerLive Try a server before it is saved, on a worker, up to 20 seconds
+	// (POST /tenants/{tenant}/servers/{server}/live-check)
+	CheckServerLive(ctx context.Context, request CheckServerLiveRequestObject) (CheckServerLiveResponseObject, error)
+	// GetServerOffer What of its upstream's tools is agreed to, and what changed since and waits for a decision
+	// (GET /tenants/{tenant}/servers/{server}/offer)
+	GetServerOffer(ctx context.Context, request GetServerOfferRequestObject) (GetServerOfferResponseObject, error)
+	// ApproveServerOffer Agree to what the upstream offers now, and publish it
+	// (POST /tenants/{tenant}/servers/{server}/offer/approve)
+	ApproveServerOffer(ctx context.Context, request ApproveServerOfferRequestObject) (ApproveServerOfferResponseObject, error)
+	// RefuseServerOffer Stay with what is agreed to; exactly this offer is not asked about again
+	// (POST /tenants/{tenant}/servers/{server}/offer/refuse)
+	RefuseServerOffer(ctx context.Context, request RefuseServerOfferRequestObject) (RefuseServerOfferResponseObject, error)
 	// ListRevisions Revisions, newest first
 	// (GET /tenants/{tenant}/servers/{server}/revisions)
 	ListRevisions(ctx context.Context, request ListRevisionsRequestObject) (ListRevisionsResponseObject, error)
@@ -9465,6 +11363,15 @@ type StrictServerInterface interface {
 	// PutSwitch Switch a target off; the next call on every edge is refused within a second
 	// (PUT /tenants/{tenant}/switches/{target})
 	PutSwitch(ctx context.Context, request PutSwitchRequestObject) (PutSwitchResponseObject, error)
+	// ListTasks Calls that run, or ran, as a task, newest first
+	// (GET /tenants/{tenant}/tasks)
+	ListTasks(ctx context.Context, request ListTasksRequestObject) (ListTasksResponseObject, error)
+	// GetTask How far a task is
+	// (GET /tenants/{tenant}/tasks/{task})
+	GetTask(ctx context.Context, request GetTaskRequestObject) (GetTaskResponseObject, error)
+	// CancelTask Ask a task to end
+	// (PUT /tenants/{tenant}/tasks/{task}/cancellation)
+	CancelTask(ctx context.Context, request CancelTaskRequestObject) (CancelTaskResponseObject, error)
 	// ListTools Tools of all servers, by server and name
 	// (GET /tenants/{tenant}/tools)
 	ListTools(ctx context.Context, request ListToolsRequestObject) (ListToolsResponseObject, error)
@@ -11104,6 +13011,48 @@ func (sh *strictHandler) EndMemberSessions(ctx echo.Context, tenant TenantSlug, 
 	return nil
 }
 
+// InspectOpenAPI operation middleware
+func (sh *strictHandler) InspectOpenAPI(ctx echo.Context, tenant TenantSlug, params InspectOpenAPIParams) error {
+	var request InspectOpenAPIRequestObject
+
+	request.Tenant = tenant
+	request.Params = params
+
+	var body InspectOpenAPIJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.InspectOpenAPI(ctx.Request().Context(), request.(InspectOpenAPIRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "InspectOpenAPI")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(InspectOpenAPIResponseObject); ok {
+		return validResponse.VisitInspectOpenAPIResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListOperations operation middleware
 func (sh *strictHandler) ListOperations(ctx echo.Context, tenant TenantSlug, params ListOperationsParams) error {
 	var request ListOperationsRequestObject
@@ -11304,6 +13253,48 @@ func (sh *strictHandler) ListScopes(ctx echo.Context, tenant TenantSlug, params 
 	return nil
 }
 
+// ImportServer operation middleware
+func (sh *strictHandler) ImportServer(ctx echo.Context, tenant TenantSlug, params ImportServerParams) error {
+	var request ImportServerRequestObject
+
+	request.Tenant = tenant
+	request.Params = params
+
+	var body ImportServerJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ImportServer(ctx.Request().Context(), request.(ImportServerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ImportServer")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ImportServerResponseObject); ok {
+		return validResponse.VisitImportServerResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListServers operation middleware
 func (sh *strictHandler) ListServers(ctx echo.Context, tenant TenantSlug, params ListServersParams) error {
 	var request ListServersRequestObject
@@ -11426,6 +13417,138 @@ func (sh *strictHandler) PutServer(ctx echo.Context, tenant TenantSlug, server S
 	return nil
 }
 
+// DisconnectAccount operation middleware
+func (sh *strictHandler) DisconnectAccount(ctx echo.Context, tenant TenantSlug, server ServerSlug) error {
+	var request DisconnectAccountRequestObject
+
+	request.Tenant = tenant
+	request.Server = server
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DisconnectAccount(ctx.Request().Context(), request.(DisconnectAccountRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DisconnectAccount")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DisconnectAccountResponseObject); ok {
+		return validResponse.VisitDisconnectAccountResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetAccount operation middleware
+func (sh *strictHandler) GetAccount(ctx echo.Context, tenant TenantSlug, server ServerSlug) error {
+	var request GetAccountRequestObject
+
+	request.Tenant = tenant
+	request.Server = server
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAccount(ctx.Request().Context(), request.(GetAccountRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAccount")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetAccountResponseObject); ok {
+		return validResponse.VisitGetAccountResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// AuthorizeAccount operation middleware
+func (sh *strictHandler) AuthorizeAccount(ctx echo.Context, tenant TenantSlug, server ServerSlug, params AuthorizeAccountParams) error {
+	var request AuthorizeAccountRequestObject
+
+	request.Tenant = tenant
+	request.Server = server
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AuthorizeAccount(ctx.Request().Context(), request.(AuthorizeAccountRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AuthorizeAccount")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AuthorizeAccountResponseObject); ok {
+		return validResponse.VisitAuthorizeAccountResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListAccounts operation middleware
+func (sh *strictHandler) ListAccounts(ctx echo.Context, tenant TenantSlug, server ServerSlug) error {
+	var request ListAccountsRequestObject
+
+	request.Tenant = tenant
+	request.Server = server
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAccounts(ctx.Request().Context(), request.(ListAccountsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAccounts")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListAccountsResponseObject); ok {
+		return validResponse.VisitListAccountsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DisconnectMemberAccount operation middleware
+func (sh *strictHandler) DisconnectMemberAccount(ctx echo.Context, tenant TenantSlug, server ServerSlug, member MemberKey) error {
+	var request DisconnectMemberAccountRequestObject
+
+	request.Tenant = tenant
+	request.Server = server
+	request.Member = member
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DisconnectMemberAccount(ctx.Request().Context(), request.(DisconnectMemberAccountRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DisconnectMemberAccount")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DisconnectMemberAccountResponseObject); ok {
+		return validResponse.VisitDisconnectMemberAccountResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // CheckServer operation middleware
 func (sh *strictHandler) CheckServer(ctx echo.Context, tenant TenantSlug, server ServerSlug, params CheckServerParams) error {
 	var request CheckServerRequestObject
@@ -11532,6 +13655,214 @@ func (sh *strictHandler) PutConnection(ctx echo.Context, tenant TenantSlug, serv
 		return err
 	} else if validResponse, ok := response.(PutConnectionResponseObject); ok {
 		return validResponse.VisitPutConnectionResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DiscoverServer operation middleware
+func (sh *strictHandler) DiscoverServer(ctx echo.Context, tenant TenantSlug, server ServerSlug, params DiscoverServerParams) error {
+	var request DiscoverServerRequestObject
+
+	request.Tenant = tenant
+	request.Server = server
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DiscoverServer(ctx.Request().Context(), request.(DiscoverServerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DiscoverServer")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DiscoverServerResponseObject); ok {
+		return validResponse.VisitDiscoverServerResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetServerHealth operation middleware
+func (sh *strictHandler) GetServerHealth(ctx echo.Context, tenant TenantSlug, server ServerSlug) error {
+	var request GetServerHealthRequestObject
+
+	request.Tenant = tenant
+	request.Server = server
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetServerHealth(ctx.Request().Context(), request.(GetServerHealthRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetServerHealth")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetServerHealthResponseObject); ok {
+		return validResponse.VisitGetServerHealthResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CheckServerLive operation middleware
+func (sh *strictHandler) CheckServerLive(ctx echo.Context, tenant TenantSlug, server ServerSlug, params CheckServerLiveParams) error {
+	var request CheckServerLiveRequestObject
+
+	request.Tenant = tenant
+	request.Server = server
+	request.Params = params
+
+	var body CheckServerLiveJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CheckServerLive(ctx.Request().Context(), request.(CheckServerLiveRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CheckServerLive")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CheckServerLiveResponseObject); ok {
+		return validResponse.VisitCheckServerLiveResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetServerOffer operation middleware
+func (sh *strictHandler) GetServerOffer(ctx echo.Context, tenant TenantSlug, server ServerSlug) error {
+	var request GetServerOfferRequestObject
+
+	request.Tenant = tenant
+	request.Server = server
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetServerOffer(ctx.Request().Context(), request.(GetServerOfferRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetServerOffer")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetServerOfferResponseObject); ok {
+		return validResponse.VisitGetServerOfferResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ApproveServerOffer operation middleware
+func (sh *strictHandler) ApproveServerOffer(ctx echo.Context, tenant TenantSlug, server ServerSlug, params ApproveServerOfferParams) error {
+	var request ApproveServerOfferRequestObject
+
+	request.Tenant = tenant
+	request.Server = server
+	request.Params = params
+
+	var body ApproveServerOfferJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ApproveServerOffer(ctx.Request().Context(), request.(ApproveServerOfferRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ApproveServerOffer")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ApproveServerOfferResponseObject); ok {
+		return validResponse.VisitApproveServerOfferResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RefuseServerOffer operation middleware
+func (sh *strictHandler) RefuseServerOffer(ctx echo.Context, tenant TenantSlug, server ServerSlug, params RefuseServerOfferParams) error {
+	var request RefuseServerOfferRequestObject
+
+	request.Tenant = tenant
+	request.Server = server
+	request.Params = params
+
+	var body RefuseServerOfferJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RefuseServerOffer(ctx.Request().Context(), request.(RefuseServerOfferRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RefuseServerOffer")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RefuseServerOfferResponseObject); ok {
+		return validResponse.VisitRefuseServerOfferResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -11920,6 +14251,84 @@ func (sh *strictHandler) PutSwitch(ctx echo.Context, tenant TenantSlug, target S
 		return err
 	} else if validResponse, ok := response.(PutSwitchResponseObject); ok {
 		return validResponse.VisitPutSwitchResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListTasks operation middleware
+func (sh *strictHandler) ListTasks(ctx echo.Context, tenant TenantSlug, params ListTasksParams) error {
+	var request ListTasksRequestObject
+
+	request.Tenant = tenant
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListTasks(ctx.Request().Context(), request.(ListTasksRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListTasks")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListTasksResponseObject); ok {
+		return validResponse.VisitListTasksResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetTask operation middleware
+func (sh *strictHandler) GetTask(ctx echo.Context, tenant TenantSlug, task TaskID) error {
+	var request GetTaskRequestObject
+
+	request.Tenant = tenant
+	request.Task = task
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetTask(ctx.Request().Context(), request.(GetTaskRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetTask")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetTaskResponseObject); ok {
+		return validResponse.VisitGetTaskResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CancelTask operation middleware
+func (sh *strictHandler) CancelTask(ctx echo.Context, tenant TenantSlug, task TaskID) error {
+	var request CancelTaskRequestObject
+
+	request.Tenant = tenant
+	request.Task = task
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CancelTask(ctx.Request().Context(), request.(CancelTaskRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CancelTask")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CancelTaskResponseObject); ok {
+		return validResponse.VisitCancelTaskResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

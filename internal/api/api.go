@@ -43,8 +43,11 @@ type Config struct {
 	Records Records
 	Safety  Safety
 	Limits  Limits
+	// Accounts are at servers' upstreams.
+	Accounts Accounts
 	// The parts of Safety.
 	Approvals Approvals
+	Tasks     Tasks
 }
 
 // Changes keeps what a change needs besides itself.
@@ -78,6 +81,7 @@ type API struct {
 	document *document
 	echo     *echo.Echo
 	rates    *rates
+	large    running // requests with large bodies
 }
 
 // New makes the server. It fails where the document and the code disagree.
@@ -98,7 +102,7 @@ func New(c Config) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &API{Config: c, document: doc, echo: echo.New(), rates: newRates(c.Rate, c.Now)}
+	a := &API{Config: c, document: doc, echo: echo.New(), rates: newRates(c.Rate, c.Now), large: running{all: maxLarge, each: maxLargeEach}}
 	a.echo.HTTPErrorHandler = func(err error, c echo.Context) { a.writeProblem(c, err) }
 	a.echo.GET(Base+"/openapi.json", a.showDocument)
 	a.echo.GET(Base+"/openapi.yaml", a.showDocument)

@@ -42,6 +42,8 @@ type operation struct {
 	unlocked bool // a write that waits for no other
 	// unrecorded is a POST that changes nothing, such as a check.
 	unrecorded bool
+	// large is one that may be sent a document of megabytes.
+	large bool
 	// tagged: it answers what a GET of its path answers, so it has the same ETag.
 	tagged bool
 	// volatile are members of the answer that change by themselves, such as when a
@@ -85,7 +87,7 @@ func (d *document) read(path, method string, item *openapi3.PathItem, o *openapi
 		route:    Base + pathParameter.ReplaceAllString(path, ":$1"),
 		ofTenant: strings.HasPrefix(path, "/tenants/{tenant}"),
 	}
-	for name, flag := range map[string]*bool{"x-stream": &op.stream, "x-unlocked": &op.unlocked, "x-unrecorded": &op.unrecorded} {
+	for name, flag := range map[string]*bool{"x-stream": &op.stream, "x-unlocked": &op.unlocked, "x-unrecorded": &op.unrecorded, "x-large": &op.large} {
 		*flag, _ = o.Extensions[name].(bool)
 	}
 	needs, _ := o.Extensions["x-permission"].(string)

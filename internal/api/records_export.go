@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -26,30 +25,7 @@ const (
 	maxExports = 4
 )
 
-var exports = running{most: maxExports, n: map[tenants.ID]int{}}
-
-// running counts what tenants have under way.
-type running struct {
-	mu   sync.Mutex
-	most int
-	n    map[tenants.ID]int
-}
-
-func (r *running) begin(t tenants.ID) (end func(), ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.n[t] >= r.most {
-		return nil, false
-	}
-	r.n[t]++
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.n[t]--; r.n[t] == 0 {
-			delete(r.n, t)
-		}
-	}, true
-}
+var exports = running{each: maxExports}
 
 // exportAudit streams records, oldest first. The last line says that it is
 // complete and how many there were; an export without it was cut off.

@@ -23,7 +23,7 @@ func switchWorld(t *testing.T) (*world, *time.Time) {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	w := newWorld(t, func(w *world, c *Config) {
 		c.People = People{Store: w.db, EndSessions: w.db.DeleteSessionsOf}
-		c.Servers = Servers{Registry: w.db, Kinds: kinds.All(), Checker: kinds.Checker(), Provisioner: provisions{}, People: w.db, Usage: w.db}
+		c.Servers = Servers{Registry: w.db, Kinds: kinds.All(), Checker: kinds.Checker(), Provisioner: provisions{}, People: w.db, Usage: w.db, Offers: w.db, Health: w.db}
 		c.Apps.Clients, c.Records.Store = w.db, w.db
 		c.Safety = Safety{Switches: w.db, Events: w.db}
 		c.Now = func() time.Time { return now }

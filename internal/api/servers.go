@@ -12,6 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"latchkey/internal/fault"
+	"latchkey/internal/health"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 	"latchkey/internal/tenants"
@@ -24,6 +25,13 @@ type Servers struct {
 	Kinds       []runtime.Kind
 	Checker     registry.Kinds
 	Provisioner registry.Provisioner
+	// Offers are what upstreams offer, Health whether they answer; Upstreams asks
+	// them.
+	Offers registry.Offers
+	Health interface {
+		ServerHealth(ctx context.Context, t tenants.ID) (health.Set, error)
+	}
+	Upstreams Upstreams
 	// People is for whole tenants as files.
 	People registry.People
 	Usage  interface {
@@ -55,7 +63,7 @@ type Tried struct {
 }
 
 func (s *Servers) editor(a *API) *registry.Editor {
-	return &registry.Editor{Registry: s.Registry, Provisioner: s.Provisioner, Now: a.Now}
+	return &registry.Editor{Registry: s.Registry, Provisioner: s.Provisioner, Offers: s.Offers, Now: a.Now}
 }
 
 func (s *Servers) kind(name string) (runtime.Kind, error) {
@@ -193,6 +201,20 @@ func (a *API) showServer(ctx context.Context, s registry.Server, active, latest,
 	return out
 }
 
+// discovering says of a server that nobody can call yet whether that waits for
+// its upstream to say what it offers.
+func (a *API) discovering(ctx context.Context, s registry.Server, out *Server) error {
+	if s.Active != "" || !a.Servers.Checker.Discovers(s.Kind) {
+		return nil
+	}
+	o, err := a.Servers.Offers.Offered(ctx, s.Tenant, s.ID)
+	if err != nil {
+		return err
+	}
+	out.Discovering = optional(o.Pinned.Hash == "" && o.Awaited.Revision != "")
+	return nil
+}
+
 // wholeServer is a server with what is declared of it.
 func (a *API) wholeServer(ctx context.Context, s registry.Server) (Server, error) {
 	r, err := a.current(ctx, s)
@@ -215,7 +237,12 @@ func (a *API) wholeServer(ctx context.Context, s registry.Server) (Server, error
 	if s.HasConnection() {
 		out.Connection = &s.Declared
 	}
-	return out, nil
+	if err := a.discovering(ctx, s, &out); err != nil {
+		return out, err
+	}
+	one := []Server{out}
+	err = a.healthOf(ctx, one)
+	return one[0], err
 }
 
 func showTool(t registry.ListedTool) Tool {
@@ -230,6 +257,7 @@ func showTool(t registry.ListedTool) Tool {
 	if t.Roles != nil {
 		out.Roles = &t.Roles
 	}
+	out.Origin = optional(t.Tool.Origin.String())
 	out.Version = ptr(max(t.Tool.Version, 1))
 	out.Confirmed = ptr(t.Tool.Confirmation.MayAsk(t.Tool.Risk))
 	out.Deprecated = showDeprecation(t.Tool.Deprecated)

@@ -12,7 +12,7 @@ import (
 // applier is one whose switches bear the caller's role.
 func (a *API) applier(ctx context.Context, role string) *registry.Applier {
 	s, caller := a.Servers, callerOf(ctx)
-	x := &registry.Applier{People: s.People, Registry: s.Registry, Provisioner: s.Provisioner, Actor: caller.Actor(), EndSessions: a.People.EndSessions, Role: role}
+	x := &registry.Applier{People: s.People, Registry: s.Registry, Provisioner: s.Provisioner, Offers: s.Offers, Actor: caller.Actor(), EndSessions: a.People.EndSessions, Role: role}
 	if caller.Holds(tenants.SwitchesRead) { // else neither plan nor export tells of them
 		x.Switches = a.Safety.Switches
 	}

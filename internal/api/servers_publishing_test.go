@@ -19,7 +19,7 @@ func newServers(t *testing.T) *world {
 	t.Helper()
 	return newWorld(t, func(w *world, c *Config) {
 		c.People = People{Store: w.db, EndSessions: w.db.DeleteSessionsOf}
-		c.Servers = Servers{Registry: w.db, Kinds: kinds.All(), Checker: kinds.Checker(), People: w.db, Usage: w.db}
+		c.Servers = Servers{Registry: w.db, Kinds: kinds.All(), Checker: kinds.Checker(), People: w.db, Usage: w.db, Offers: w.db, Health: w.db}
 		c.Records.Store = w.db
 	})
 }

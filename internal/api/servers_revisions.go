@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strconv"
 
 	"latchkey/internal/fault"
@@ -80,13 +81,13 @@ func (a *API) stageOrPublish(ctx context.Context, s registry.Server, spec regist
 		if err != nil {
 			return out, err
 		}
-		if err := registry.Publishable(s, connects(k)); err != nil {
+		if err := registry.Publishable(s, k.NeedsConnection()); err != nil {
 			return out, err
 		}
 	}
 	var rev registry.Revision
 	if p.dryRun {
-		if rev, err = spec.Revision(s, ""); err != nil {
+		if rev, _, err = a.define(ctx, s, spec); err != nil {
 			return out, err
 		}
 		if p.publish {
@@ -112,8 +113,12 @@ func (a *API) stageOrPublish(ctx context.Context, s registry.Server, spec regist
 // addRevision stages a revision, and makes it the active one where publish says
 // so. One of the same content that is there already is used again.
 func (a *API) addRevision(ctx context.Context, s registry.Server, spec registry.Spec, publish, allowBreaking bool) (registry.Revision, registry.Server, error) {
-	rev, err := spec.Revision(s, callerOf(ctx).Actor())
+	rev, discovering, err := a.define(ctx, s, spec)
 	if err != nil {
+		return rev, s, err
+	}
+	if discovering {
+		rev, err = a.Servers.editor(a).Await(ctx, s.Tenant, rev, registry.Awaited{By: rev.CreatedBy, AllowBreaking: allowBreaking}, publish)
 		return rev, s, err
 	}
 	if s.Active != "" {
@@ -131,6 +136,17 @@ func (a *API) addRevision(ctx context.Context, s registry.Server, spec registry.
 	}
 	s.Active = rev.ID
 	return rev, s, nil
+}
+
+// define makes the revision of a spec, over what is pinned of the server's
+// upstream; discovering: nothing is yet. What does not fit it is an invalid spec.
+func (a *API) define(ctx context.Context, s registry.Server, spec registry.Spec) (registry.Revision, bool, error) {
+	rev, discovering, err := a.Servers.editor(a).Define(ctx, tenantOf(ctx).ID, s, spec, callerOf(ctx).Actor())
+	var ps *registry.Problems
+	if errors.As(err, &ps) {
+		err = invalidSpec(detailsOf(ps.List, "spec", nil, false))
+	}
+	return rev, discovering, err
 }
 
 // GetRevision implements StrictServerInterface.
@@ -173,13 +189,25 @@ func (a *API) PublishRevision(ctx context.Context, r PublishRevisionRequestObjec
 	if err != nil {
 		return nil, err
 	}
-	if err := registry.Publishable(s, connects(k)); err != nil {
+	if err := registry.Publishable(s, k.NeedsConnection()); err != nil {
 		return nil, err
 	}
-	if rev, err = a.publish(ctx, s, rev, deref(r.Params.AllowBreaking)); err != nil {
-		return nil, err
+	if a.Servers.Checker.Discovers(s.Kind) || a.Servers.Checker.Composes(s.Kind) {
+		// What it says over what is pinned now, or the servers of now: what there was
+		// when it was made may be gone.
+		spec, wrong := declaredSpec{JSON: &rev.Declared}.check(a.Servers.Checker, s.Kind)
+		if len(wrong) > 0 {
+			return nil, invalidSpec(wrong)
+		}
+		if rev, s, err = a.addRevision(ctx, s, spec, true, deref(r.Params.AllowBreaking)); err != nil {
+			return nil, err
+		}
+	} else {
+		if rev, err = a.publish(ctx, s, rev, deref(r.Params.AllowBreaking)); err != nil {
+			return nil, err
+		}
+		s.Active = rev.ID
 	}
-	s.Active = rev.ID
 	out, err := showRevision(s, rev)
 	return PublishRevision200JSONResponse(out), err
 }
@@ -201,7 +229,7 @@ func (a *API) TryTool(ctx context.Context, r TryToolRequestObject) (TryToolRespo
 	if err != nil {
 		return nil, err
 	}
-	if err := registry.Publishable(s, connects(k)); err != nil {
+	if err := registry.Publishable(s, k.NeedsConnection()); err != nil {
 		return nil, err
 	}
 	input := json.RawMessage(`{}`)

@@ -34,7 +34,14 @@ func (a *API) ListServers(ctx context.Context, r ListServersRequestObject) (List
 	page, more := cut(all, limit)
 	out := ServerPage{Data: []Server{}, HasMore: more}
 	for _, l := range page {
-		out.Data = append(out.Data, a.showServer(ctx, l.Server, l.ActiveNumber, l.LatestNumber, l.Tools))
+		shown := a.showServer(ctx, l.Server, l.ActiveNumber, l.LatestNumber, l.Tools)
+		if err := a.discovering(ctx, l.Server, &shown); err != nil {
+			return nil, err
+		}
+		out.Data = append(out.Data, shown)
+	}
+	if err := a.healthOf(ctx, out.Data); err != nil {
+		return nil, err
 	}
 	if more {
 		out.NextCursor = cursor("listServers", page[len(page)-1].Server.Slug)
@@ -90,8 +97,8 @@ func (a *API) PutServer(ctx context.Context, r PutServerRequestObject) (PutServe
 // mayPublish refuses what publishing would refuse, before anything is changed.
 func (a *API) mayPublish(ctx context.Context, s registry.Server, spec registry.Spec, slug string, allowBreaking bool) error {
 	s.Slug = slug
-	rev, err := spec.Revision(s, "")
-	if err != nil {
+	rev, discovering, err := a.define(ctx, s, spec)
+	if err != nil || discovering { // held against it when it is known what it offers
 		return err
 	}
 	review, err := a.Servers.editor(a).Review(ctx, tenantOf(ctx).ID, s, rev.Definition)
@@ -150,7 +157,7 @@ func (a *API) readServer(slug string, b *ServerPut, before registry.Server) (p s
 	}
 	if deref(b.Publish) && b.Connection == nil {
 		before.Slug = slug
-		return p, registry.Publishable(before, connects(kind))
+		return p, registry.Publishable(before, kind.NeedsConnection())
 	}
 	return p, nil
 }
@@ -199,7 +206,11 @@ func (a *API) CheckServer(ctx context.Context, r CheckServerRequestObject) (Chec
 	if spec := (declaredSpec{r.Body.Spec, r.Body.SpecYaml}); spec.given() {
 		checked, wrong := spec.check(a.Servers.Checker, r.Body.Kind)
 		if details = wrong; len(wrong) == 0 {
-			rev, err := checked.Revision(registry.Server{Kind: r.Body.Kind}, "")
+			rev, _, err := a.define(ctx, registry.Server{ID: before.ID, Tenant: tenantOf(ctx).ID, Kind: r.Body.Kind}, checked)
+			if fault.HasCode(err, fault.InvalidSpec) {
+				out.Problems = fieldErrors(fault.Of(err).Details)
+				return CheckServer200JSONResponse(out), nil
+			}
 			if err != nil {
 				return nil, err
 			}

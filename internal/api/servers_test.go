@@ -33,12 +33,15 @@ const hunter2 = "hunter2-of-acme"
 // provisions is what the command wires: a kind knows its own connection.
 type provisions struct{ *vault.Servers }
 
-func (p provisions) Provision(ctx context.Context, t tenants.ID, s registry.Server, secrets map[string]secret.Text) error {
+func (p provisions) Provision(ctx context.Context, t tenants.ID, s registry.Server, secrets map[string]secret.Text) (string, error) {
 	k, _ := kinds.ByName(s.Kind)
 	if k.Provision == nil {
-		return nil
+		return "", nil
 	}
-	return k.Provision(ctx, p.Servers, t, s, secrets)
+	if err := k.Provision(ctx, p.Servers, t, s, secrets); err != nil {
+		return "", err
+	}
+	return p.SecretsVersion(ctx, t, s.ID)
 }
 
 func (p provisions) Forget(ctx context.Context, t tenants.ID, id registry.ServerID) error {
@@ -56,7 +59,7 @@ func serversWorld(t *testing.T) *world {
 	w := newWorld(t, func(w *world, c *Config) {
 		c.People = People{Store: w.db, EndSessions: w.db.DeleteSessionsOf}
 		c.Limits = Limits{Store: w.db}
-		c.Servers = Servers{Registry: w.db, Kinds: kinds.All(), Checker: kinds.Checker(), Provisioner: provisions{vault.NewServers(w.vault)}, People: w.db, Usage: w.db}
+		c.Servers = Servers{Registry: w.db, Kinds: kinds.All(), Checker: kinds.Checker(), Provisioner: provisions{vault.NewServers(w.vault)}, People: w.db, Usage: w.db, Offers: w.db, Health: w.db}
 		c.Servers.Try = tryOn(t, w, c)
 	})
 	return w

@@ -94,6 +94,10 @@ const (
 	NoteKept         = "kept"         // id of the result that was too large to give inline
 	NoteDeprecated   = "deprecated"   // the tool's sunset
 	NoteBreaking     = "breaking"     // tools that were published although callers break
+	NoteAsked        = "asked"        // questions of the upstream to the caller, by method
+	NoteTyped        = "typed"        // how many completions the record stands for
+	NoteTask         = "task"         // id of the task that the call runs as, or is about
+	NoteToolset      = "toolset"      // through which toolset a tool was called, and its name there: support/find_client
 	NoteRevision     = "revision"     // number of an older revision that a live session goes on with
 )
 

@@ -69,6 +69,15 @@ type ConnectionsPage struct {
 	Connections                []Connection
 	Token                      string // comes back in Revocation
 	Notice                     string // what has just been done, such as a revocation
+	Accounts                   []Account
+}
+
+// Account is one of the person's own at an upstream, which they connect on a page
+// of its own.
+type Account struct {
+	Server string // title
+	URL    string
+	State  string // in words
 }
 
 // Connection is one grant.

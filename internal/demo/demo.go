@@ -6,6 +6,7 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"fmt"
@@ -22,6 +23,8 @@ var (
 	acmeYAML []byte
 	//go:embed globex.yaml
 	globexYAML []byte
+	//go:embed acme_packaged.yaml
+	acmePackagedYAML []byte
 
 	//go:embed schema.sql
 	schemaSQL string
@@ -40,13 +43,37 @@ type File struct {
 }
 
 // Files are the tenants. They refer to DEMO_PG_HOST, DEMO_PG_PORT,
-// DEMO_ACME_PASSWORD and DEMO_GLOBEX_PASSWORD.
+// DEMO_ACME_PASSWORD, DEMO_GLOBEX_PASSWORD, and of the Upstream DEMO_UPSTREAM_URL
+// and DEMO_UPSTREAM_KEY. The document beside Acme's file is written out in it.
 func Files() []File {
-	return []File{{"acme.yaml", acmeYAML}, {"globex.yaml", globexYAML}}
+	return []File{{"acme.yaml", withDocument(acmeYAML)}, {"globex.yaml", globexYAML}}
 }
 
-// Passwords are those of the accounts with which Vault makes users.
-type Passwords struct{ Acme, Globex secret.Text }
+// Packaged adds the servers that are npm packages to acme's file, for machines
+// that can host them, and opens them to who may use the diagnostics.
+func Packaged(f File) File {
+	if f.Name != "acme.yaml" {
+		return f
+	}
+	const before = "diagnostics: [diagnostics]}"
+	roles := bytes.ReplaceAll(f.Data, []byte(before), []byte("diagnostics: [diagnostics], files: [files:read, files:write], everything: [everything]}"))
+	return File{f.Name, append(roles, acmePackagedYAML...)}
+}
+
+// withDocument puts the text of the document where the file refers to it.
+func withDocument(file []byte) []byte {
+	const reference = "      document: {file: crm.openapi.yaml}\n"
+	before, after, found := strings.Cut(string(file), reference)
+	if !found {
+		panic("demo: acme.yaml does not refer to its document")
+	}
+	text := strings.ReplaceAll(strings.TrimRight(string(crmOpenAPI), "\n"), "\n", "\n        ")
+	return []byte(before + "      document: |\n        " + text + "\n" + after)
+}
+
+// Passwords are those of the accounts with which Vault makes users, and of the
+// Upstream's own.
+type Passwords struct{ Acme, Globex, Upstream secret.Text }
 
 // Databases makes the tenants' databases, demo_acme and demo_globex, where
 // they are missing. What is in them already stays. superuser gives the DSN of
@@ -57,8 +84,9 @@ func Databases(ctx context.Context, superuser func(database string) string, p Pa
 		own      string // schema beside the shop
 		rows     string
 		password secret.Text
-	}{{"acme", incidentsSQL, acmeSQL, p.Acme}, {"globex", "", globexSQL, p.Globex}} {
-		if err := database(ctx, superuser, t.tenant, t.own, t.rows, t.password); err != nil {
+		upstream secret.Text
+	}{{"acme", incidentsSQL, acmeSQL, p.Acme, p.Upstream}, {"globex", "", globexSQL, p.Globex, ""}} {
+		if err := database(ctx, superuser, t.tenant, t.own, t.rows, t.password, t.upstream); err != nil {
 			return err
 		}
 	}
@@ -70,7 +98,7 @@ func Databases(ctx context.Context, superuser func(database string) string, p Pa
 const detailsBegin = "-- What the CRM knows."
 
 // database makes one tenant's database, its groups and its account for Vault.
-func database(ctx context.Context, superuser func(string) string, tenant, own, rows string, password secret.Text) (err error) {
+func database(ctx context.Context, superuser func(string) string, tenant, own, rows string, password, upstream secret.Text) (err error) {
 	defer fault.Wrap(&err, "demo.Databases(%s)", tenant)
 	name := "demo_" + tenant
 	server, err := pgx.Connect(ctx, superuser("postgres"))
@@ -80,6 +108,11 @@ func database(ctx context.Context, superuser func(string) string, tenant, own, r
 	defer server.Close(context.WithoutCancel(ctx))
 	if err := roles(ctx, server, tenant, password); err != nil {
 		return err
+	}
+	if upstream != "" {
+		if err := upstreamRole(ctx, server, tenant, upstream); err != nil {
+			return err
+		}
 	}
 	var exists bool
 	if err := server.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, name).Scan(&exists); err != nil {
@@ -158,6 +191,28 @@ func roles(ctx context.Context, conn *pgx.Conn, tenant string, password secret.T
 		fmt.Sprintf(`GRANT %[1]s_reader, %[1]s_writer TO %[1]s_vault WITH %[2]s`, tenant, option),
 		fmt.Sprintf(`GRANT pg_signal_backend TO %s_vault`, tenant),
 	} {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// upstreamRole makes the account of the tenant's own program, which has the rights
+// of the tools' users and no more.
+func upstreamRole(ctx context.Context, conn *pgx.Conn, tenant string, password secret.Text) error {
+	name := tenant + "_upstream"
+	var exists bool
+	var alter string
+	err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1), format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)`, name, password.Reveal()).Scan(&exists, &alter)
+	if err != nil {
+		return err
+	}
+	steps := []string{alter, fmt.Sprintf(`GRANT %[1]s_reader, %[1]s_writer TO %[1]s_upstream`, tenant)}
+	if !exists {
+		steps = append([]string{`CREATE ROLE ` + name}, steps...)
+	}
+	for _, sql := range steps {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return err
 		}

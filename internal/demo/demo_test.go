@@ -5,6 +5,8 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"latchkey/internal/demo"
+	"latchkey/internal/egress"
 	"latchkey/internal/fault"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
@@ -41,7 +44,22 @@ func (o *office) Opening(context.Context, tenants.ID, registry.ServerID, registr
 	return o.opening, nil
 }
 
-var passwords = demo.Passwords{Acme: "acme's own", Globex: "globex's \"own\" \\ '"}
+var passwords = demo.Passwords{Acme: "acme's own", Globex: "globex's \"own\" \\ '", Upstream: "upstream's own"}
+
+const upstreamKey = "key of the demo's own API"
+
+// upstreamURL serves the demo's own API.
+func upstreamURL(t *testing.T) string {
+	t.Helper()
+	p := testenv.Postgres(t)
+	up, err := demo.OpenUpstream(context.Background(), fmt.Sprintf("host=%s port=%d dbname=demo_acme sslmode=disable", p.Host(), p.Port()), passwords.Upstream, upstreamKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(up)
+	t.Cleanup(func() { s.Close(); up.Close() })
+	return s.URL
+}
 
 // offices makes both tenants as `platform dev` does, but for the platform.
 func offices(t *testing.T) map[string]*office {
@@ -85,7 +103,9 @@ func offices(t *testing.T) map[string]*office {
 	for _, f := range demo.Files() {
 		all[strings.TrimSuffix(f.Name, ".yaml")] = newOffice(t, f, "orders", vault.NewServers(root), leases, signer)
 	}
-	all["crm"] = newOffice(t, demo.Files()[0], "crm", vault.NewServers(root), leases, signer)
+	for _, slug := range []string{"crm", "incidents"} {
+		all[slug] = newOffice(t, demo.Files()[0], slug, vault.NewServers(root), leases, signer)
+	}
 	return all
 }
 
@@ -93,7 +113,8 @@ func newOffice(t *testing.T, f demo.File, slug string, servers *vault.Servers, l
 	t.Helper()
 	p := testenv.Postgres(t)
 	env := map[string]string{"DEMO_PG_HOST": p.Host(), "DEMO_PG_PORT": fmt.Sprint(p.Port()),
-		"DEMO_ACME_PASSWORD": passwords.Acme.Reveal(), "DEMO_GLOBEX_PASSWORD": passwords.Globex.Reveal()}
+		"DEMO_ACME_PASSWORD": passwords.Acme.Reveal(), "DEMO_GLOBEX_PASSWORD": passwords.Globex.Reveal(),
+		"DEMO_UPSTREAM_URL": upstreamURL(t), "DEMO_UPSTREAM_KEY": upstreamKey}
 	file, err := registry.ParseFile(f.Name, f.Data, kinds.Checker(), func(from, name string) (string, error) {
 		if v, ok := env[name]; ok && from == "env" {
 			return v, nil
@@ -112,7 +133,8 @@ func newOffice(t *testing.T, f demo.File, slug string, servers *vault.Servers, l
 	}
 	o.opening = runtime.Opening{Tenant: o.tenant, Server: o.server.ID, Revision: registry.RevisionID(tenants.RandomID("rv")),
 		Kind: s.Server.Kind, Spec: s.Spec.Normalized, Connection: s.Server.Connection, Guard: runtime.GuardsOf(s.Spec.Definition)}
-	o.worker = runtime.NewWorker(runtime.WorkerConfig{Name: "demo", Kinds: kinds.All(), Openings: o, Leases: leases})
+	o.worker = runtime.NewWorker(runtime.WorkerConfig{Name: "demo", Kinds: kinds.All(), Openings: o, Leases: leases,
+		Host: runtime.Host{Egress: &egress.Policy{Allow: egress.Loopback()}}})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -139,7 +161,7 @@ func (o *office) call(t *testing.T, email, tool, input, key string) (text string
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := o.worker.Run(t.Context(), c, time.Now().Add(time.Minute), nil)
+	res, err := o.worker.Run(t.Context(), c, time.Now().Add(time.Minute), runtime.Back{})
 	if err != nil {
 		t.Fatalf("%s(%s): %v", tool, input, err)
 	}
@@ -203,6 +225,7 @@ func TestDemo(t *testing.T) {
 		}
 	})
 	t.Run("CustomerIsMaskedAndMarked", func(t *testing.T) { customers(t, all["crm"]) })
+	t.Run("TicketIsOpenedOnce", func(t *testing.T) { incidents(t, all["incidents"]) })
 	t.Run("RefundIsAtomicAndOnRecord", func(t *testing.T) { refund(t, acme) })
 	t.Run("TenantsAreApart", func(t *testing.T) {
 		text, _, _ := globex.call(t, "gina@globex.test", "search_orders", `{"query":"helix"}`, "")
@@ -293,16 +316,13 @@ func refund(t *testing.T, acme *office) {
 // in full, no credential, and marks around what customers wrote.
 func customers(t *testing.T, crm *office) {
 	text, failed, _ := crm.call(t, "dana@acme.test", "fetch_customer", `{"customer_id":102}`, "")
-	var got struct {
-		Row struct {
-			ID                             int `json:"customer_id"`
-			Email, Phone, IBAN, Card, Note string
-		}
+	var r struct {
+		ID                             int `json:"customer_id"`
+		Email, Phone, IBAN, Card, Note string
 	}
-	if err := json.Unmarshal([]byte(text), &got); err != nil || failed {
+	if err := json.Unmarshal([]byte(text), &r); err != nil || failed {
 		t.Fatal(text, err)
 	}
-	r := got.Row
 	marked := strings.HasPrefix(r.Note, "<untrusted-") && strings.HasSuffix(r.Note, ">") && strings.Contains(r.Note, "Ignore all previous instructions")
 	if r.ID != 102 || !strings.Contains(r.Email, "***@example.com") || !strings.HasPrefix(r.Phone, "***") || !strings.Contains(r.IBAN, "** ****") || !strings.HasPrefix(r.Card, "****") || !marked {
 		t.Errorf("%+v", r)
@@ -315,11 +335,11 @@ func customers(t *testing.T, crm *office) {
 		t.Error(text)
 	}
 	text, failed, _ = crm.call(t, "dana@acme.test", "update_customer", `{"customer_id":104,"phone":"+1 650-253-0199"}`, "")
-	if failed || !strings.Contains(text, `"phone":"***99"`) || !strings.Contains(text, `"rows_changed":1`) {
+	if failed || !strings.Contains(text, `"phone":"***99"`) {
 		t.Error(text)
 	}
 	text, failed, _ = crm.call(t, "sam@acme.test", "fetch_customer", `{"customer_id":104}`, "")
-	if failed || !strings.Contains(text, `"row":null`) {
+	if !failed || !strings.Contains(text, "knows no such thing") {
 		t.Errorf("support sees another region's: %s", text)
 	}
 	for range 2 {
@@ -329,5 +349,54 @@ func customers(t *testing.T, crm *office) {
 	}
 	if text, _, _ = crm.call(t, "dana@acme.test", "fetch_customer", `{"customer_id":147}`, ""); !strings.Contains(text, `"name":"erased"`) {
 		t.Error(text)
+	}
+}
+
+// incidents opens a ticket once, however often it is asked for under one name.
+func incidents(t *testing.T, o *office) {
+	open := func(title, key string) (string, bool) {
+		text, failed, _ := o.call(t, "sam@acme.test", "create_incident_ticket", fmt.Sprintf(`{"title":%q,"severity":"low","description":"Seen by a test."}`, title), key)
+		return text, failed
+	}
+	first, failed := open("A door is stuck", "incident-1")
+	if failed || !strings.Contains(first, `"repeated":false`) {
+		t.Fatal(first)
+	}
+	if again, failed := open("A door is stuck", "incident-1"); failed || strings.Replace(again, `"repeated":true`, `"repeated":false`, 1) != first {
+		t.Errorf("again: %s", again)
+	}
+	if text, failed := open("Another door is stuck", "incident-1"); !failed || !strings.Contains(text, "used for another ticket") {
+		t.Errorf("another under the same name: %s", text)
+	}
+	text, failed, _ := o.call(t, "sam@acme.test", "list_incidents", `{"status":"open","limit":50}`, "")
+	if failed || strings.Count(text, `"title":"A door is stuck"`) != 1 || !strings.Contains(text, `"opened_by":"sam@acme.test"`) {
+		t.Error(text)
+	}
+}
+
+func TestUpstreamAsksForItsKey(t *testing.T) {
+	offices(t) // which makes the database
+	url := upstreamURL(t)
+	for _, c := range []struct {
+		path, key, user string
+		status          int
+	}{
+		{"/openapi.yaml", "", "", 200}, {"/customers/102", upstreamKey, "dana@acme.test", 200}, {"/customers/102", "another", "dana@acme.test", 401},
+		{"/customers/102", "", "dana@acme.test", 401}, {"/customers/102", upstreamKey, "", 400}, {"/customers/102", upstreamKey, "nobody@globex.test", 404},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", url+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-API-Key", c.key)
+		req.Header.Set("X-Acting-User", c.user)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != c.status {
+			t.Errorf("%s with %q for %q: %d, want %d", c.path, c.key, c.user, res.StatusCode, c.status)
+		}
 	}
 }

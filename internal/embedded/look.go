@@ -69,7 +69,7 @@ func LookForVault(ctx context.Context, o VaultOptions) Look {
 	if _, err := exec.LookPath("go"); err != nil {
 		return Look{Found: "none, and no Go to build one with", Fix: "Install Go, Vault or OpenBao."}
 	}
-	return Look{Found: "none yet; built at the first start (about 3 minutes)"}
+	return Look{Found: "none yet; built at the first start (about 2 minutes)"}
 }
 
 // LookForNode looks where Node22 does.

@@ -42,17 +42,23 @@ func Node22(ctx context.Context, cacheDir string, say func(string)) (binDir stri
 	if cacheDir == "" {
 		return "", errors.New("Node22 needs a cache folder")
 	}
-	dest := filepath.Join(cacheDir, "node", pkg.version)
+	dest := filepath.Dir(NodeDir(cacheDir))
 	// Headers and documentation are two thirds of the package.
 	wanted := func(rel string) bool { return strings.HasPrefix(rel, "bin/") || rel == "LICENSE" }
 	if err := pkg.unpack(ctx, dest, wanted, say); err != nil {
 		return "", fmt.Errorf("Node.js %d or newer is needed%s, and fetching it failed: %w. %s", minNode, onPath, err, advice)
 	}
-	binDir = filepath.Join(dest, "bin")
+	binDir = NodeDir(cacheDir)
 	if major, err := nodeMajor(ctx, filepath.Join(binDir, "node")); err != nil || major < minNode {
 		return "", fmt.Errorf("the fetched Node.js does not run on this machine: %w. %s", err, advice)
 	}
 	return binDir, nil
+}
+
+// NodeDir is the folder in which Node22 puts the `node` that it fetches, whether
+// it is there or not.
+func NodeDir(cacheDir string) string {
+	return filepath.Join(cacheDir, "node", nodePackages[runtime.GOOS+"/"+runtime.GOARCH].version, "bin")
 }
 
 func nodeMajor(ctx context.Context, node string) (int, error) {

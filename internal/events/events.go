@@ -24,8 +24,11 @@ const (
 	SwitchedOff       Kind = "switched_off"      // a kill switch
 	SwitchedOn        Kind = "switched_on"       // it was lifted or has run out
 	ApprovalRequested Kind = "approval_requested"
-	OutcomeUnknown    Kind = "outcome_unknown" // of a call with effects
-	LimitsDegraded    Kind = "limits_degraded" // each edge counts for itself: Valkey is away
+	OutcomeUnknown    Kind = "outcome_unknown"    // of a call with effects
+	DefinitionChanged Kind = "definition_changed" // an upstream offers something else than what was agreed to
+	ServerUnhealthy   Kind = "server_unhealthy"   // a server does not answer, and its calls are refused
+	LimitsDegraded    Kind = "limits_degraded"    // each edge counts for itself: Valkey is away
+	AccountExpired    Kind = "account_expired"    // at an upstream: somebody has to connect it again
 )
 
 // Severity orders events for people.

@@ -20,6 +20,11 @@ var (
 	Declined            = code("declined", Access)         // the person at the client said no
 	ApprovalPending     = code("approval_pending", Access) // somebody else has to decide; nothing was done
 	ApprovalDenied      = code("approval_denied", Access)
+	DefinitionChanged   = code("definition_changed", Access)   // at the upstream, and no administrator has looked yet
+	ConnectNeeded       = code("connect_needed", Access)       // the person has to connect an account of theirs first
+	EgressRefused       = code("egress_refused", Access)       // the upstream is where servers may not connect to
+	CertificateRefused  = code("certificate_refused", Access)  // ours has expired, or the upstream takes no such
+	Unanswerable        = code("client_cannot_answer", Access) // the upstream asked for what this client cannot be asked for
 	InvalidArguments    = code("invalid_arguments", Validation)
 	InvalidRequest      = code("invalid_request", Validation)
 	InvalidSpec         = code("invalid_spec", Validation)
@@ -28,10 +33,13 @@ var (
 	KeyReused           = code("key_reused", Validation)           // an Idempotency-Key with another request
 	ConfirmationNeeded  = code("confirmation_needed", Validation)  // a dry run: nothing was done
 	ConfirmationInvalid = code("confirmation_invalid", Validation) // used, too late, or for another call
+	TaskNeeded          = code("task_needed", Validation)          // the tool runs as a task only, and this caller cannot have one
 	ToolSunset          = code("tool_sunset", Validation)
 	BreakingChange      = code("breaking_change", Validation)
 	UnsafeDescription   = code("unsafe_description", Validation)
 	ToolFailed          = code("tool_failed", Downstream)
+	ServerUnhealthy     = code("server_unhealthy", Downstream)
+	ServerCrashed       = code("server_crashed", Downstream) // its process ended, with the reason
 	UpstreamAway        = code("upstream_unavailable", Downstream)
 	CredentialsAway     = code("credentials_unavailable", Downstream)
 	NoWorker            = code("no_worker", Downstream)

@@ -49,6 +49,7 @@ type Error struct {
 	Details    []Detail
 	RetryAfter time.Duration // zero: no time is known
 	Scope      string        // the scope that is missing, with InsufficientScope
+	URL        string        // the page on which a person can help, with ConnectNeeded
 	cause      error
 }
 
@@ -68,6 +69,13 @@ func (e *Error) Because(cause error) *Error {
 func (e *Error) WithDetails(d ...Detail) *Error {
 	c := *e
 	c.Details = append(append([]Detail(nil), e.Details...), d...)
+	return &c
+}
+
+// WithURL names the page on which a person can help.
+func (e *Error) WithURL(url string) *Error {
+	c := *e
+	c.URL = url
 	return &c
 }
 

@@ -71,6 +71,71 @@ func (p *Policy) Resource(res *mcp.ReadResourceResult) *Report {
 	return a.done()
 }
 
+// Prompt guards the messages of a prompt that an upstream made, in place.
+func (p *Policy) Prompt(res *mcp.GetPromptResult) *Report {
+	if p.off || res == nil {
+		return nil
+	}
+	a := &application{policy: p}
+	for i, m := range res.Messages {
+		if m == nil || m.Content == nil {
+			continue
+		}
+		a.base = "/messages/" + strconv.Itoa(i) + "/content"
+		if t, ok := m.Content.(*mcp.TextContent); ok {
+			t.Text = a.prose(t.Text, "")
+			a.meta(t.Meta)
+			continue
+		}
+		a.content(m.Content)
+	}
+	a.base = ""
+	a.meta(res.Meta)
+	return a.done()
+}
+
+// Message guards JSON that an upstream sends beside a result, such as a log or a
+// question. It has no fields to choose from and none that are marked: credentials
+// are withheld, and masks applied, wherever they stand. The address of a page
+// that a person is to open stays as it is, for it is nothing without its secrets.
+func (p *Policy) Message(raw json.RawMessage) (json.RawMessage, *Report) {
+	if p.off || len(raw) == 0 {
+		return raw, nil
+	}
+	plain := *p
+	plain.fields, plain.renames, plain.rules, plain.untrusted, plain.everyText = nil, nil, nil, nil, false
+	a := &application{policy: &plain}
+	if !plain.masks && a.quiet(string(raw)) {
+		return raw, nil
+	}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil {
+		return json.RawMessage(a.document(string(raw))), a.done()
+	}
+	for name, value := range members {
+		if name == "url" {
+			continue
+		}
+		// With its name around it, which may be what says that it is a secret.
+		one, err := json.Marshal(map[string]json.RawMessage{name: value})
+		if err != nil {
+			delete(members, name)
+			continue
+		}
+		var back map[string]json.RawMessage
+		if json.Unmarshal([]byte(a.document(string(one))), &back) != nil {
+			delete(members, name)
+			continue
+		}
+		members[name] = back[name]
+	}
+	out, err := json.Marshal(members)
+	if err != nil {
+		return nil, a.done()
+	}
+	return out, a.done()
+}
+
 func (a *application) done() *Report {
 	if a.report.Marker = a.marker; a.report.Empty() {
 		return nil

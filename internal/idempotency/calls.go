@@ -79,6 +79,9 @@ type CallStore interface {
 	ClaimCall(ctx context.Context, t tenants.ID, n CallName, c Claim) (was Call, taken bool, err error)
 	// CallNamed reads what a name stands for; NotFound where it stands for none.
 	CallNamed(ctx context.Context, t tenants.ID, n CallName, now time.Time) (Call, error)
+	// ProlongCall moves on by when a running call must have ended. It never moves
+	// back, and nothing changes where another has taken the name since.
+	ProlongCall(ctx context.Context, t tenants.ID, n CallName, callID string, runsUntil time.Time) error
 	// EndCall says what came of a call. Where another has taken the name since,
 	// nothing changes.
 	EndCall(ctx context.Context, t tenants.ID, n CallName, callID string, e End) error

@@ -38,10 +38,12 @@ type bound struct {
 func boundsOf(c *Call, set *tenants.Limits, r *Request) (bounds [maxBounds]bound) {
 	add := func(d Dimension, l *tenants.Limit, ofTool bool, k Key) {
 		b := Bound{Key: k}
-		if l.Rate.Limited() {
+		if l.Rate.Limited() && c.Part != Place {
 			b.Interval, b.Burst = max(l.Rate.Per/time.Duration(l.Rate.Calls), minInterval), l.AtOnce()
 		}
-		b.Slots = max(l.Concurrency, 0)
+		if c.Part != Arrival {
+			b.Slots = max(l.Concurrency, 0)
+		}
 		if b.Interval > 0 || b.Slots > 0 {
 			bounds[r.n] = bound{d, l, ofTool}
 			r.bounds[r.n] = b

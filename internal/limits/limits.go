@@ -37,7 +37,22 @@ type Call struct {
 	Name       string // of the tool or prompt, or the resource's URI
 	Tool       *registry.Tool
 	Arguments  json.RawMessage
+	// Typing: a keystroke of a person. It counts against the rates, and is neither
+	// a loop nor a crowd.
+	Typing bool
+	Part   Part
 }
+
+// Part is what of a call is counted. One that is queued arrives long before it
+// runs.
+type Part int
+
+// The parts.
+const (
+	Whole   Part = iota
+	Arrival      // rates, the person's minute and repeats, but no place
+	Place        // a place among those that run, and nothing else
+)
 
 // Spent is a call that was counted.
 type Spent struct {
@@ -90,10 +105,13 @@ func (l *Limiter) Spend(ctx context.Context, c Call) (Spent, error) {
 	}
 	r := &Request{Tenant: c.Tenant, CallID: c.ID}
 	bounds := boundsOf(&c, &set, r)
-	if set.FanOut.Calls > 0 {
+	if c.Typing {
+		set.FanOut.Calls, set.Repeats.Notice, set.Repeats.Refuse = 0, 0, 0
+	}
+	if set.FanOut.Calls > 0 && c.Part != Place {
 		r.Minute = Key{Kind: minuteOf, Who: string(c.User)}
 	}
-	if set.Repeats.Notice > 0 || set.Repeats.Refuse > 0 {
+	if (set.Repeats.Notice > 0 || set.Repeats.Refuse > 0) && c.Part != Place {
 		r.Same, r.RefuseSame = c.same(), max(set.Repeats.Refuse, 0)
 	}
 	v, err := l.Config.Store.Spend(ctx, r)

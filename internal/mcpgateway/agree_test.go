@@ -341,8 +341,13 @@ func TestTryAnswersWithADryRun(t *testing.T) {
 	}
 }
 
-// person is a client whose person answers questions.
 func (a *agreeing) person(version string, answer func(ctx context.Context, message string) (*mcp.ElicitResult, error)) *mcp.ClientSession {
+	a.t.Helper()
+	return a.personWith(a.mine(), version, answer)
+}
+
+// personWith is a client whose person answers questions.
+func (a *agreeing) personWith(token, version string, answer func(ctx context.Context, message string) (*mcp.ElicitResult, error)) *mcp.ClientSession {
 	a.t.Helper()
 	c := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, &mcp.ClientOptions{
 		ElicitationHandler: func(ctx context.Context, r *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
@@ -350,7 +355,7 @@ func (a *agreeing) person(version string, answer func(ctx context.Context, messa
 		},
 	})
 	s, err := c.Connect(a.t.Context(), &mcp.StreamableClientTransport{
-		Endpoint: a.world.url, HTTPClient: &http.Client{Transport: bearer{a.mine()}}, MaxRetries: -1,
+		Endpoint: a.world.url, HTTPClient: &http.Client{Transport: bearer{token}}, MaxRetries: -1,
 	}, &mcp.ClientSessionOptions{ProtocolVersion: version})
 	if err != nil {
 		a.t.Fatal(err)
@@ -361,23 +366,38 @@ func (a *agreeing) person(version string, answer func(ctx context.Context, messa
 
 func TestPersonAtTheClientIsAsked(t *testing.T) {
 	for era, version := range eras {
-		t.Run(era, func(t *testing.T) {
-			a := newAgreeing(t)
-			var asked []string
-			s := a.person(version, func(_ context.Context, message string) (*mcp.ElicitResult, error) {
-				if a.ran() != len(asked) {
-					t.Error("it ran before the person answered")
+		for _, mode := range []string{"", "direct", "search"} { // of the toolset through which it is called
+			t.Run(era+" "+mode, func(t *testing.T) {
+				a := newAgreeing(t)
+				token, name := a.mine(), "refund"
+				if mode != "" {
+					a.desk("{mode: " + mode + ", scope: desk, tools: [{tool: orders/refund}]}")
+					a.opened(atDesk("desk"))
+					token = a.token(a.user, "desk")
 				}
-				asked = append(asked, message)
-				return &mcp.ElicitResult{Action: "accept"}, nil
+				if mode == "search" {
+					name = executeTool
+				}
+				var asked []string
+				s := a.personWith(token, version, func(_ context.Context, message string) (*mcp.ElicitResult, error) {
+					if a.ran() != len(asked) {
+						t.Error("it ran before the person answered")
+					}
+					asked = append(asked, message)
+					return &mcp.ElicitResult{Action: "accept"}, nil
+				})
+				for n := range 2 { // the second is asked anew
+					arguments := map[string]any{"id": 7 + n, "amount": 60}
+					if mode == "search" {
+						arguments = map[string]any{"name": "refund", "arguments": arguments}
+					}
+					res, err := s.CallTool(t.Context(), &mcp.CallToolParams{Name: name, Arguments: arguments})
+					if err != nil || res.IsError || a.ran() != n+1 || len(asked) != n+1 || !strings.Contains(asked[n], "Refund 60 of") {
+						t.Fatalf("%v %+v, asked %q, ran %d", err, res, asked, a.ran())
+					}
+				}
 			})
-			for n := range 2 { // the second is asked anew
-				res, err := s.CallTool(t.Context(), &mcp.CallToolParams{Name: "refund", Arguments: map[string]any{"id": 7 + n, "amount": 60}})
-				if err != nil || res.IsError || a.ran() != n+1 || len(asked) != n+1 || !strings.Contains(asked[n], "Refund 60 of") {
-					t.Fatalf("%v %+v, asked %q, ran %d", err, res, asked, a.ran())
-				}
-			}
-		})
+		}
 	}
 }
 

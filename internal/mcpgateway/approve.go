@@ -42,7 +42,7 @@ func (g *Gateway) approved(ctx context.Context, c *call, how *registry.Approval)
 				reason = " The reason: " + oneLine(a.Reason, 500)
 			}
 			return fault.New(fault.ApprovalDenied, "%s has refused this call of %s (approval %s). Nothing was done, and a repeat is answered the same until %s.%s",
-				oneLine(a.DecidedBy, 100), c.name, a.ID, clock(a.ExpiresAt), reason)
+				oneLine(a.DecidedBy, 100), c.called(), a.ID, clock(a.ExpiresAt), reason)
 		}
 		if !g.awaitDecision(waiting, c, a, told) {
 			return c.stillWaits(a)
@@ -61,7 +61,7 @@ func (g *Gateway) askApproval(ctx context.Context, c *call, how *registry.Approv
 		RequestedAt: now, ExpiresAt: now.Add(how.ExpiresAfter()),
 	}, c.use(now))
 	if err == nil && outcome == approvals.Asked {
-		h := c.ex.hosted.Server
+		h := c.host().Server
 		g.cfg.Events.Raise(ctx, events.Event{
 			Tenant: c.ex.tenant.ID, At: now, Kind: events.ApprovalRequested, Severity: events.Info,
 			Detail: "A call of " + c.name + " waits for the approval of somebody with the role " + how.Role + ".",
@@ -106,10 +106,10 @@ func (g *Gateway) awaitDecision(waiting context.Context, c *call, a approvals.Ap
 // stillWaits is the answer to a call that nobody has approved yet.
 func (c *call) stillWaits(a approvals.Approval) error {
 	c.pending = &pending{
-		Kind: "approval", Message: a.Message, Approval: a.ID, Role: a.Role, ExpiresAt: a.ExpiresAt.UTC(), Next: nextCall{Tool: c.name, Arguments: echoed(orObject(c.input))},
+		Kind: "approval", Message: a.Message, Approval: a.ID, Role: a.Role, ExpiresAt: a.ExpiresAt.UTC(), Next: c.next(echoed(orObject(c.input))),
 	}
 	return fault.New(fault.ApprovalPending, "Nothing was done yet: somebody with the role %s has to approve this call of %s first (approval %s, until %s). Tell your person. Call again with the same arguments in %d s, or when it was approved.",
-		a.Role, c.name, a.ID, clock(a.ExpiresAt), int(askAgain.Seconds())).After(askAgain)
+		a.Role, c.called(), a.ID, clock(a.ExpiresAt), int(askAgain.Seconds())).After(askAgain)
 }
 
 func clock(t time.Time) string { return t.UTC().Format("2 January 15:04 MST") }

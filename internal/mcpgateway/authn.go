@@ -24,6 +24,7 @@ type exchange struct {
 	session     string
 	traceparent string
 	info        *auth.TokenInfo
+	answer      *answer // of a request that the SDK answers; nil elsewhere
 	// missing is the scope for want of which the call was refused; the shaper
 	// turns the answer into a 403 with a challenge.
 	missing atomic.Pointer[string]

@@ -34,7 +34,7 @@ func (g *Gateway) agree(ctx context.Context, c *call) error {
 
 // subject is the call as somebody agrees to it.
 func (c *call) subject() approvals.Subject {
-	return approvals.Subject{User: c.ex.principal.User, Server: c.ex.hosted.Server.ID, Tool: c.name, Definition: c.hash, Request: approvals.RequestHash(c.input)}
+	return approvals.Subject{User: c.ex.principal.User, Server: c.host().Server.ID, Tool: c.name, Definition: c.hash, Request: approvals.RequestHash(c.input)}
 }
 
 // use is the call as a word is spent on it. Calls that run once together spend
@@ -64,7 +64,7 @@ func (g *Gateway) confirmed(ctx context.Context, c *call, how *registry.Confirma
 				return err
 			}
 		}
-		return fault.New(fault.Declined, "Your person was asked whether to call %s and said no. Nothing was done. Ask them what they want instead.", c.name)
+		return fault.New(fault.Declined, "Your person was asked whether to call %s and said no. Nothing was done. Ask them what they want instead.", c.called())
 	}
 	if c.confirmation != "" {
 		token, ok := approvals.ParseToken(c.confirmation)
@@ -90,9 +90,9 @@ func (g *Gateway) confirmed(ctx context.Context, c *call, how *registry.Confirma
 	c.note(audit.NoteConfirmation, word.ID)
 	c.pending = &pending{
 		Kind: "confirmation", Message: wouldDo(c.tool, how.Message, c.input), Confirmation: token.Reveal(), ExpiresAt: word.ExpiresAt.UTC(),
-		Next: nextCall{Tool: c.name, Arguments: withConfirmation(c.input, token.Reveal(), c.takesConfirmation)}, good: how.ExpiresAfter(),
+		Next: c.next(withConfirmation(c.input, token.Reveal(), c.takesConfirmation)), good: how.ExpiresAfter(),
 	}
-	return fault.New(fault.ConfirmationNeeded, "Nothing was done yet: this call of %s has to be confirmed first.", c.name)
+	return fault.New(fault.ConfirmationNeeded, "Nothing was done yet: this call of %s has to be confirmed first.", c.called())
 }
 
 // pending stands in structuredContent.pending of a call that was not run because

@@ -18,8 +18,8 @@ var connectView = pages.Parse(connectFiles, "connect.html")
 // server's title is no secret: its public metadata has it.
 func (g *Gateway) showConnect(w http.ResponseWriter, t tenants.Tenant, h registry.Hosted) {
 	connectView.Render(w, pages.Response{}, pages.Frame{Base: g.cfg.Sites.Base(t.Slug), Tenant: t.Name, Title: h.Server.Title + " · " + t.Name}, struct {
-		Title, Tenant, Slug, URL string
-	}{h.Server.Title, t.Name, h.Server.Slug, g.cfg.Sites.Resource(t.Slug, h.Server.Slug)})
+		Title, Tenant, Slug, URL, SSE string
+	}{h.Server.Title, t.Name, h.Server.Slug, g.cfg.Sites.Resource(t.Slug, h.Server.Slug), g.cfg.Sites.SSE(t.Slug, h.Server.Slug)})
 }
 
 // opensInBrowser reports whether a person looks at the URL. An MCP client

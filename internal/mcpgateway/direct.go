@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
 	"strconv"
 	"strings"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"latchkey/internal/fault"
@@ -40,6 +42,8 @@ type directTool struct {
 	tool      *registry.Tool
 	validator *validator
 	asks      bool // for a confirmation, if need be of the person at the client
+	talks     bool // its upstream may ask the client something
+	task      registry.TaskMode
 }
 
 // direct reads a request, or leaves it to the SDK. The body is valid JSON and
@@ -64,13 +68,22 @@ func (g *Gateway) direct(r *http.Request, ex *exchange, body []byte) (directCall
 		return none, false
 	}
 	tool := g.servers.directTool(ex.hosted, h["Mcp-Name"][0])
-	if tool == nil || tool.asks && bytes.Contains(meta, []byte(`"elicitation"`)) {
+	if tool == nil || tool.asks && bytes.Contains(meta, []byte(`"elicitation"`)) || tool.talks && mayBeAsked(meta) {
+		return none, false
+	}
+	if tool.task == registry.TaskRequired || tool.task == registry.TaskOptional && bytes.Contains(meta, []byte(extTasks)) { // its answer is no tool result
 		return none, false
 	}
 	return directCall{id: id, tool: tool, req: &mcp.CallToolRequest{
 		Params: &mcp.CallToolParamsRaw{Meta: m, Name: tool.tool.Name, Arguments: arguments},
 		Extra:  &mcp.RequestExtra{TokenInfo: ex.info, Header: h},
 	}}, true
+}
+
+// mayBeAsked reports whether a client may have said that it can be asked
+// something.
+func mayBeAsked(meta []byte) bool {
+	return bytes.Contains(meta, []byte(`"elicitation"`)) || bytes.Contains(meta, []byte(`"sampling"`)) || bytes.Contains(meta, []byte(`"roots"`))
 }
 
 // only reports whether a header has just this value. The name is canonical.
@@ -222,8 +235,11 @@ func pastValue(b []byte, i int) int {
 
 // serveDirect runs the call and writes the answer as the SDK would.
 func (g *Gateway) serveDirect(w http.ResponseWriter, r *http.Request, d directCall) {
+	status := http.StatusOK
 	answer, err := g.runDirect(r.Context(), d)
-	if err != nil {
+	if rpc := (*jsonrpc.Error)(nil); errors.As(err, &rpc) { // of a request that cannot be run as it is
+		status, answer = http.StatusBadRequest, d.refused(rpc)
+	} else if err != nil {
 		g.cfg.Log.ErrorContext(r.Context(), "answer not encoded", "tool", d.tool.tool.Name, "error", err)
 		answer = d.failure(fault.Of(err))
 	}
@@ -231,6 +247,7 @@ func (g *Gateway) serveDirect(w http.ResponseWriter, r *http.Request, d directCa
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("Content-Length", strconv.Itoa(len(answer)))
+	w.WriteHeader(status)
 	w.Write(answer) // a caller that is gone changes nothing: the call is on record
 }
 
@@ -241,12 +258,18 @@ func (g *Gateway) runDirect(ctx context.Context, d directCall) (answer []byte, e
 			answer, err = d.failure(fault.Of(fmt.Errorf("panic: %v", p))), nil
 		}
 	}()
-	return d.encode(g.callTool(ctx, d.tool.revision, d.tool.tool, d.tool.validator, d.req), g.servers.info(exchangeOf(d.req.Extra.TokenInfo).hosted))
+	res, err := g.callTool(ctx, d.tool.revision, d.tool.tool, d.tool.validator, d.req)
+	if err != nil {
+		return nil, err
+	}
+	return d.encode(res, g.servers.info(exchangeOf(d.req.Extra.TokenInfo).hosted))
 }
 
 // failure is the JSON-RPC error for what is no result.
-func (d directCall) failure(f *fault.Error) []byte {
-	detail, err := json.Marshal(rpcError(f, ""))
+func (d directCall) failure(f *fault.Error) []byte { return d.refused(rpcError(f, "")) }
+
+func (d directCall) refused(rpc error) []byte {
+	detail, err := json.Marshal(rpc)
 	if err != nil {
 		detail = []byte(`{"code":-32603,"message":"internal error"}`)
 	}

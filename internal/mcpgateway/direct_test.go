@@ -175,6 +175,30 @@ func TestDirectLeavesTheRestToTheSDK(t *testing.T) {
 	}
 }
 
+// Only a client that can be asked, of a server that may ask, is the SDK's: all
+// others are answered here.
+func TestDirectLeavesCallsToTheSDKOnlyWhereSomebodyMayBeAsked(t *testing.T) {
+	for _, c := range []struct {
+		talks        bool
+		capabilities string
+		direct       bool
+	}{
+		{false, `{"elicitation":{"form":{}},"sampling":{},"roots":{}}`, true}, {true, `{}`, true}, {true, `{"extensions":{"a/b":{}}}`, true},
+		{true, `{"elicitation":{}}`, false}, {true, `{"sampling":{}}`, false}, {true, `{"roots":{}}`, false},
+	} {
+		var change []func(*world, *Config)
+		if c.talks {
+			change = append(change, talks)
+		}
+		w := newWorld(t, change...)
+		h := http.Header{"Content-Type": {"application/json"}, "Accept": {directAccept}, "Mcp-Protocol-Version": {modern}, "Mcp-Method": {"tools/call"}, "Mcp-Name": {"look"}}
+		body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"look","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":` + c.capabilities + `}}}`
+		if _, ok := w.gateway.direct(&http.Request{Method: "POST", Header: h}, &exchange{hosted: w.hosted}, []byte(body)); ok != c.direct {
+			t.Errorf("%+v: taken directly: %v", c, ok)
+		}
+	}
+}
+
 // Whatever is taken, is read as the SDK reads it.
 func FuzzDirectReadsLikeTheSDK(f *testing.F) {
 	w := newWorld(f)

@@ -20,49 +20,68 @@ const (
 	modern  = "2026-07-28"
 )
 
-// ServeMCP answers {base}/mcp/{server}. Step 1: method, Origin, size, tenant
-// and server; then authn.go; then the transport that the request's era needs.
+// ServeMCP answers {base}/mcp/{server}: when the request is admitted, by the
+// transport that its era needs.
 func (g *Gateway) ServeMCP(w http.ResponseWriter, r *http.Request, slug string) {
+	ex, body, ok := g.admit(w, r, slug, mcpPath)
+	if !ok {
+		return
+	}
+	if edge := parkedAt(body); edge != "" && edge != g.cfg.Edge {
+		if g.cfg.Peers.Forward(w, r, edge) {
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body)) // it is told here that nothing waits
+	}
+	if d, ok := g.direct(r, ex, body); ok {
+		g.serveDirect(&shaper{ResponseWriter: w, ex: ex, gateway: g}, r, d)
+		return
+	}
+	if g.isSession(r, body) {
+		g.serveSession(w, r, ex)
+		return
+	}
+	g.serveSDK(w, r, ex, g.transport(body), nil)
+}
+
+// admit is step 1: method, Origin, tenant, server, size; and 2: who calls, in
+// authn.go. path is that of the transport, below the tenant's base. What is not
+// admitted is answered here.
+func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, slug, path string) (_ *exchange, body []byte, ok bool) {
 	t := site.From(r.Context())
 	if !g.allowOrigin(w, r, t.Slug) {
 		http.Error(w, "This origin may not call here. Ask the platform's operator to allow it.", http.StatusForbidden)
-		return
+		return nil, nil, false
 	}
 	switch r.Method {
 	case http.MethodOptions:
 		w.WriteHeader(http.StatusNoContent)
-		return
+		return nil, nil, false
 	case http.MethodPost, http.MethodGet, http.MethodDelete:
 	default:
 		w.Header().Set("Allow", "GET, POST, DELETE, OPTIONS")
 		http.Error(w, "MCP is spoken here with POST, GET and DELETE.", http.StatusMethodNotAllowed)
-		return
+		return nil, nil, false
 	}
 	hosted, err := g.cfg.Registry.Hosted(r.Context(), t.ID, slug)
 	if err != nil {
 		g.refuseHTTP(w, r, err, "")
-		return
+		return nil, nil, false
 	}
 	if opensInBrowser(r) {
 		g.showConnect(w, t, hosted)
-		return
+		return nil, nil, false
 	}
 	ex, err := g.authenticate(r, t, hosted)
 	if err != nil {
-		g.refuseHTTP(w, r, err, g.cfg.Sites.WellKnown("oauth-protected-resource", t.Slug, "/mcp/"+hosted.Server.Slug), hosted.Revision.Definition.Scopes()...)
-		return
+		g.refuseHTTP(w, r, err, g.cfg.Sites.WellKnown("oauth-protected-resource", t.Slug, path+hosted.Server.Slug), hosted.Revision.Definition.Scopes()...)
+		return nil, nil, false
 	}
-	body, err := readBody(w, r)
-	if err != nil {
+	if body, err = readBody(w, r); err != nil {
 		g.refuseHTTP(w, r, err, "")
-		return
+		return nil, nil, false
 	}
-	answer := &shaper{ResponseWriter: w, ex: ex, gateway: g}
-	if d, ok := g.direct(r, ex, body); ok {
-		g.serveDirect(answer, r, d)
-		return
-	}
-	ex.carry(g.transport(r, body)).ServeHTTP(answer, r)
+	return ex, body, true
 }
 
 // readBody reads a POST's body whole and puts it back. An array is refused:
@@ -93,6 +112,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, fault.New(fault.InvalidRequest, "The body is not valid JSON.").Because(errParse)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil } // for who passes it on
 	// The call may take longer than its body had to arrive.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return body, nil
@@ -103,21 +123,39 @@ var (
 	errParse    = errors.New("parse error")
 )
 
-// transport chooses by era, as both revisions' conformance suites want it: a
+// isSession chooses by era, as both revisions' conformance suites want it: a
 // version header of the newest revision is stateless; a session id, GET,
 // DELETE or a plain initialize is a legacy session; the rest is stateless. The
 // body is looked at here only for that, never for what a call may do.
-func (g *Gateway) transport(r *http.Request, body []byte) http.Handler {
-	if r.Header.Get("MCP-Protocol-Version") < modern {
-		if r.Header.Get("Mcp-Session-Id") != "" || r.Method != http.MethodPost || isLegacyInitialize(body) {
-			return g.stateful
-		}
-	}
+func (g *Gateway) isSession(r *http.Request, body []byte) bool {
+	return r.Header.Get("MCP-Protocol-Version") < modern &&
+		(r.Header.Get("Mcp-Session-Id") != "" || r.Method != http.MethodPost || isLegacyInitialize(body))
+}
+
+// transport is the one for a request without a session.
+func (g *Gateway) transport(body []byte) http.Handler {
 	// Plain JSON would drop the notifications that these ask for.
 	if bytes.Contains(body, []byte(`"progressToken"`)) || bytes.Contains(body, []byte(`io.modelcontextprotocol/logLevel`)) {
 		return g.streaming
 	}
 	return g.stateless
+}
+
+// parkedAt is the edge that a request's state names, empty for most. The body is
+// looked at here only to find that edge, which looks at it anew.
+func parkedAt(body []byte) string {
+	if !bytes.Contains(body, []byte(`"requestState"`)) || !bytes.Contains(body, []byte(statePrefix+".")) {
+		return ""
+	}
+	var m struct {
+		Params struct {
+			State string `json:"requestState"`
+		} `json:"params"`
+	}
+	if json.Unmarshal(body, &m) != nil {
+		return ""
+	}
+	return edgeOfState(m.Params.State)
 }
 
 func isLegacyInitialize(body []byte) bool {

@@ -76,6 +76,9 @@ func (c *call) answered(ctx context.Context, p *mcp.CallToolParamsRaw) {
 	if res, ok := p.InputResponses[confirmQuestion].(*mcp.ElicitResult); ok {
 		c.confirmation, c.declined = p.RequestState, res.Action != "accept"
 	}
+	if res, ok := p.InputResponses[connectQuestionID].(*mcp.ElicitResult); ok {
+		c.connecting = res.Action == "accept"
+	}
 }
 
 // question asks for the confirmation that a call needs.

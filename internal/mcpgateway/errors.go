@@ -15,6 +15,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"latchkey/internal/fault"
+	"latchkey/internal/runtime"
 )
 
 // This file is the one table of how a fault is said over MCP: as an HTTP
@@ -30,18 +31,19 @@ type failure struct {
 	Message     string         `json:"message"`
 	RetryAfterS int            `json:"retry_after_s,omitempty"`
 	Scope       string         `json:"scope,omitempty"`
+	URL         string         `json:"url,omitempty"`
 	Details     []fault.Detail `json:"details,omitempty"`
 	CallID      string         `json:"call_id,omitempty"`
 }
 
 // errorSchema describes failure. Tools with an output schema publish it beside
 // their own: clients check structuredContent of failed calls too.
-const errorSchema = `{"type":"object","required":["error"],"properties":{"error":{"type":"object","required":["category","code","message"],"properties":{"category":{"type":"string","enum":["access","validation","downstream","rate_limit","internal"]},"code":{"type":"string"},"message":{"type":"string"},"retry_after_s":{"type":"integer","description":"seconds to wait before trying again"},"scope":{"type":"string"},"details":{"type":"array","items":{"type":"object"}},"call_id":{"type":"string"}}},"pending":{"type":"object","description":"whose word the call waits for, and what to call next; nothing was done","properties":{"kind":{"type":"string","enum":["confirmation","approval"]},"message":{"type":"string"},"confirmation":{"type":"string"},"approval":{"type":"string"},"role":{"type":"string"},"expires_at":{"type":"string"},"next":{"type":"object"}}}}}`
+const errorSchema = `{"type":"object","required":["error"],"properties":{"error":{"type":"object","required":["category","code","message"],"properties":{"category":{"type":"string","enum":["access","validation","downstream","rate_limit","internal"]},"code":{"type":"string"},"message":{"type":"string"},"retry_after_s":{"type":"integer","description":"seconds to wait before trying again"},"scope":{"type":"string"},"url":{"type":"string","description":"a page for the person"},"details":{"type":"array","items":{"type":"object"}},"call_id":{"type":"string"}}},"pending":{"type":"object","description":"whose word the call waits for, and what to call next; nothing was done","properties":{"kind":{"type":"string","enum":["confirmation","approval"]},"message":{"type":"string"},"confirmation":{"type":"string"},"approval":{"type":"string"},"role":{"type":"string"},"expires_at":{"type":"string"},"next":{"type":"object"}}}}}`
 
 func failureOf(f *fault.Error, callID string) failure {
 	return failure{
 		Category: f.Code.Category, Code: f.Code.Name, Message: f.Message,
-		RetryAfterS: seconds(f.RetryAfter), Scope: f.Scope, Details: f.Details, CallID: callID,
+		RetryAfterS: seconds(f.RetryAfter), Scope: f.Scope, URL: f.URL, Details: f.Details, CallID: callID,
 	}
 }
 
@@ -79,6 +81,8 @@ func advice(f *fault.Error) string {
 		return "do not repeat: check first whether it took effect"
 	case fault.Cancelled:
 		return "it was cancelled"
+	case fault.ConnectNeeded:
+		return "give the person the link; call again when they have connected"
 	case fault.ConfirmationNeeded:
 		return "this was a dry run: nothing was done"
 	case fault.ApprovalPending:
@@ -98,6 +102,30 @@ func advice(f *fault.Error) string {
 		return "retry with backoff, at most 3 times"
 	}
 	return "retry once; then tell an administrator the call's id"
+}
+
+// missingCapabilities is the error for a request of the newest revision whose
+// client did not declare what the server's upstream requires (SEP-2575); nil for
+// everything else.
+func missingCapabilities(req *mcp.CallToolRequest, err error) error {
+	newest := isModern(req.Params.Meta) || only(req.Extra.Header, "Mcp-Protocol-Version", modern) // direct.go keeps no metadata that nobody reads
+	if !newest || !fault.HasCode(err, fault.Unanswerable) {
+		return nil
+	}
+	f, required := fault.Of(err), map[string]any{}
+	for _, d := range f.Details {
+		if d.Pointer == runtime.CapabilitiesPointer {
+			required[d.Reason] = struct{}{}
+		}
+	}
+	if len(required) == 0 {
+		return nil
+	}
+	data, jsonErr := json.Marshal(map[string]any{"requiredCapabilities": required, "error": failureOf(f, "")})
+	if jsonErr != nil {
+		return nil
+	}
+	return &jsonrpc.Error{Code: mcp.CodeMissingRequiredClientCapabilities, Message: f.Message, Data: data}
 }
 
 // rpcError is for requests that have no result to carry a failure.
@@ -128,7 +156,10 @@ func (g *Gateway) refuseHTTP(w http.ResponseWriter, r *http.Request, err error, 
 	case fault.Access:
 		status = http.StatusUnauthorized
 		if f.Code == fault.NotFound {
-			status, f = http.StatusNotFound, fault.New(fault.NotFound, "There is no such server here. Check the URL with whoever gave it to you.")
+			status = http.StatusNotFound
+			if !errors.Is(err, errSessionEnded) {
+				f = fault.New(fault.NotFound, "There is no such server here. Check the URL with whoever gave it to you.")
+			}
 		}
 	case fault.Downstream:
 		status = http.StatusServiceUnavailable

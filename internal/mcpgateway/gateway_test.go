@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -33,6 +34,7 @@ type world struct {
 	t       testing.TB
 	gateway *Gateway
 	url     string
+	server  *httptest.Server
 	hosted  registry.Hosted
 	tenant  tenants.Tenant
 	user    tenants.UserID
@@ -44,6 +46,8 @@ type world struct {
 	run        func(ctx context.Context, c *runtime.Call, o DispatchOptions) (DispatchOutcome, error)
 	dispatched []*runtime.Call
 	challenged []string
+	revoked    bool
+	others     map[string]registry.Hosted // besides hosted, by slug
 }
 
 const (
@@ -91,13 +95,20 @@ func newWorld(t testing.TB, change ...func(*world, *Config)) *world {
 	}
 	g := New(cfg)
 	w.gateway = g
-	ts := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		slug := strings.TrimPrefix(r.URL.Path, "/mcp/")
-		g.ServeMCP(rw, r.WithContext(site.With(r.Context(), w.tenant)), slug)
-	}))
+	ts := httptest.NewServer(http.HandlerFunc(w.serve))
 	t.Cleanup(ts.Close)
 	w.url = ts.URL + "/mcp/orders"
+	w.server = ts
 	return w
+}
+
+func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
+	r = r.WithContext(site.With(r.Context(), w.tenant))
+	if slug, ok := strings.CutPrefix(r.URL.Path, "/t/acme/sse/"); ok {
+		w.gateway.ServeSSE(rw, r, slug)
+		return
+	}
+	w.gateway.ServeMCP(rw, r, strings.TrimPrefix(r.URL.Path, "/mcp/"))
 }
 
 // Verify reads a token of the form `user scope scope…`, base64 not needed.
@@ -111,7 +122,12 @@ func (w *world) Verify(_ context.Context, t tenants.ID, _, audience, token strin
 }
 
 func (w *world) Hosted(_ context.Context, _ tenants.ID, slug string) (registry.Hosted, error) {
-	if slug != "orders" {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if h, ok := w.others[slug]; ok {
+		return h, nil
+	}
+	if slug != "orders" || w.hosted.Server.Deleting {
 		return registry.Hosted{}, fault.New(fault.NotFound, "no")
 	}
 	return w.hosted, nil
@@ -120,7 +136,9 @@ func (w *world) Hosted(_ context.Context, _ tenants.ID, slug string) (registry.H
 func (w *world) Access(context.Context, tenants.ID, tenants.UserID) (tenants.Access, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.access, nil
+	a := w.access
+	a.Scopes = maps.Clone(a.Scopes) // tests change it
+	return a, nil
 }
 
 func (w *world) Sign(g vault.Grant) (secret.Text, error) { return "grant", nil }
@@ -560,7 +578,7 @@ func TestLegacySessionBelongsToOnePerson(t *testing.T) {
 		t.Fatal("no legacy session")
 	}
 	res, _ := w.post(w.token(bob, "read"), `{"jsonrpc":"2.0","id":9,"method":"tools/list","params":{}}`, "Mcp-Session-Id", s.ID(), "MCP-Protocol-Version", "2025-11-25")
-	if res.StatusCode != 403 {
+	if res.StatusCode != 404 { // as one that does not exist
 		t.Errorf("another person in the session: %d", res.StatusCode)
 	}
 	res, _ = w.post(w.token(ann, "read"), `{"jsonrpc":"2.0","id":9,"method":"tools/list","params":{}}`, "Mcp-Session-Id", "made-up", "MCP-Protocol-Version", "2025-11-25")

@@ -53,7 +53,7 @@ func (g *Gateway) guarded(ctx context.Context, c *call, res *runtime.Result) (*r
 	if res.Tool != nil {
 		delete(res.Tool.Meta, metaGuard) // nobody else's word
 		if c.later != nil {              // an older version ran, and its worker knows the guard of then
-			p, err := guard.Compile(*c.later, string(c.ex.tenant.ID)+"/"+string(c.ex.hosted.Server.ID))
+			p, err := guard.Compile(*c.later, string(c.ex.tenant.ID)+"/"+string(c.host().Server.ID))
 			if err != nil {
 				return nil, err
 			}
@@ -68,6 +68,10 @@ func (g *Gateway) guarded(ctx context.Context, c *call, res *runtime.Result) (*r
 		lines = reportLines(r)
 	}
 	if res.Tool == nil {
+		if res.Prompt != nil && res.Guard != nil {
+			meta.Note = strings.Join(lines, " ")
+			res.Prompt.Meta = withMeta(res.Prompt.Meta, meta)
+		}
 		if res.Resource == nil {
 			return res, nil
 		}
@@ -111,7 +115,7 @@ func (g *Gateway) report(ctx context.Context, c *call, r *guard.Report) {
 		c.note(audit.NoteMasked, r.Masked)
 	}
 	raise := func(kind events.Kind, severity events.Severity, what []string, detail string) {
-		s := c.ex.hosted.Server
+		s := c.host().Server
 		g.cfg.Events.Raise(ctx, events.Event{
 			Tenant: c.ex.tenant.ID, At: time.Now(), Kind: kind, Severity: severity, Detail: detail,
 			User: c.ex.principal.User, Client: c.ex.principal.Client, ServerID: s.ID, Server: s.Slug, Tool: c.name, CallID: c.id,
@@ -170,7 +174,7 @@ func (g *Gateway) bound(ctx context.Context, c *call, res *mcp.CallToolResult, r
 		}
 		words += ", within an hour; or ask for less."
 		size := int64(len(large.Parts[0].Text))
-		link = &mcp.ResourceLink{URI: cut.URI, Name: c.name + "-result", Title: "The whole answer of " + c.name,
+		link = &mcp.ResourceLink{URI: cut.URI, Name: c.called() + "-result", Title: "The whole answer of " + c.called(),
 			Description: fmt.Sprintf("Part 1 of %d; %d bytes in all.", cut.Parts, large.Bytes), MIMEType: large.Parts[0].MIME, Size: &size}
 		c.note(audit.NoteKept, kept.ID)
 	}

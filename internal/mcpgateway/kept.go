@@ -29,7 +29,7 @@ func (g *Gateway) keep(ctx context.Context, c *call, large *guard.Large) (guard.
 	}
 	now := time.Now()
 	k := guard.Kept{
-		ID: tenants.RandomID("kr"), Server: c.ex.hosted.Server.ID, User: p.User, Grant: p.Grant, Scope: c.scope, Tool: c.name,
+		ID: tenants.RandomID("kr"), Server: c.ex.hosted.Server.ID, User: p.User, Grant: p.Grant, Scope: c.scope, Tool: c.called(),
 		CreatedAt: now, ExpiresAt: now.Add(guard.KeepFor),
 	}
 	for i, part := range large.Parts {
@@ -46,7 +46,7 @@ func (g *Gateway) keep(ctx context.Context, c *call, large *guard.Large) (guard.
 }
 
 // addKept serves the parts of large results, at every server that has tools.
-func (g *Gateway) addKept(srv *mcp.Server, rev registry.Revision) {
+func (g *Gateway) addKept(srv adder, rev registry.Revision) {
 	srv.AddResourceTemplate(&mcp.ResourceTemplate{
 		Name: "large-results", Title: "Large results", URITemplate: guard.KeptTemplate,
 		Description: "The whole of an answer that was too large to give at once, in parts from 1 on. The answer names it; it can be read for an hour.",
@@ -67,7 +67,10 @@ func (g *Gateway) readKept(ctx context.Context, rev registry.Revision, req *mcp.
 	kept, err := g.findKept(ctx, c)
 	if err == nil {
 		c.scope = kept.Scope
-		if err = g.allow(ctx, c); err != nil && fault.Of(err).Code.Category == fault.Access {
+		if err = g.allow(ctx, c); err == nil {
+			err = g.memberOff(ctx, c, kept.Tool)
+		}
+		if err != nil && fault.Of(err).Code.Category == fault.Access {
 			ex.missing.Store(nil) // nothing to ask for: there is no such resource
 			err = notKept(c.name).Because(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"latchkey/internal/limits"
+	"latchkey/internal/runtime"
 )
 
 // metaRepeats is where a result says how many identical calls there were.
@@ -16,10 +17,10 @@ const metaRepeats = "latchkey/repeats"
 // spend is step 5: the call counts against the limits of tenant, user, session
 // and tool. release ends its place among those that run.
 func (g *Gateway) spend(ctx context.Context, c *call) (release func(), err error) {
-	p, s := c.ex.principal, c.ex.hosted.Server
+	p, s := c.ex.principal, c.host().Server
 	spent, err := g.cfg.Limits.Spend(ctx, limits.Call{
 		ID: c.id, Tenant: c.ex.tenant.ID, TenantName: c.ex.tenant.Name, User: p.User, Grant: p.Grant, Client: p.Client,
-		ServerID: s.ID, Server: s.Slug, Op: string(c.op), Name: c.name, Tool: c.tool, Arguments: c.input,
+		ServerID: s.ID, Server: s.Slug, Op: string(c.op), Name: c.name, Tool: c.tool, Arguments: c.input, Typing: c.op == runtime.Complete, Part: c.part,
 	})
 	if key, value, ok := spent.NoteOf(); ok {
 		c.note(key, value)

@@ -43,13 +43,14 @@ const (
 	writeTries = 3
 )
 
-func keyOf(ex *exchange) listedKey {
-	return listedKey{ex.tenant.ID, ex.principal.Grant, ex.hosted.Server.ID}
+func keyOf(ex *exchange, s registry.ServerID) listedKey {
+	return listedKey{ex.tenant.ID, ex.principal.Grant, s}
 }
 
-// of is the revision that the caller's tools are of, or empty.
-func (l *listings) of(ctx context.Context, ex *exchange) (registry.RevisionID, error) {
-	k := keyOf(ex)
+// of is the revision that the caller's tools of a server are of, or empty. The
+// server is the one that is called, or one that a toolset has tools of.
+func (l *listings) of(ctx context.Context, ex *exchange, s registry.ServerID) (registry.RevisionID, error) {
+	k := keyOf(ex, s)
 	if l.store == nil || k.grant == "" {
 		return "", nil
 	}
@@ -62,10 +63,10 @@ func (l *listings) of(ctx context.Context, ex *exchange) (registry.RevisionID, e
 	return l.store.ListedRevision(ctx, k.tenant, k.grant, k.server)
 }
 
-// remember that a list of the active revision's tools is given out. It is
-// written afterwards, and only where it differs.
-func (l *listings) remember(ex *exchange) {
-	k := keyOf(ex)
+// remember that a list of the revision's tools is given out. It is written
+// afterwards, and only where it differs.
+func (l *listings) remember(ex *exchange, h *registry.Hosted) {
+	k := keyOf(ex, h.Server.ID)
 	if l.store == nil || k.grant == "" {
 		return
 	}
@@ -75,7 +76,7 @@ func (l *listings) remember(ex *exchange) {
 	if !writing && len(l.pending) >= maxPending {
 		return
 	}
-	l.pending[k] = ex.hosted.Revision.ID
+	l.pending[k] = h.Revision.ID
 	if !writing {
 		l.writing.Go(func() { l.write(k) })
 	}

@@ -61,7 +61,7 @@ func identify(c *call) (id identity, err error) {
 	if err != nil {
 		return id, err
 	}
-	id.tenant, id.User, id.Server = c.ex.tenant.ID, c.ex.principal.User, c.ex.hosted.Server.ID
+	id.tenant, id.User, id.Server = c.ex.tenant.ID, c.ex.principal.User, c.host().Server.ID
 	id.request = idempotency.RequestHash(c.name, input)
 	given, first := c.givenKey, ""
 	if given == "" {
@@ -177,7 +177,7 @@ func (g *Gateway) lead(ctx context.Context, c *call, id identity, f *flight, run
 
 // claim takes the name, or waits for the edge that has it.
 func (g *Gateway) claim(ctx context.Context, c *call, id identity) (was idempotency.Call, taken bool, err error) {
-	store := g.cfg.Once.Store
+	store, other := g.cfg.Once.Store, "" // the call that has the name
 	for wait := firstPoll; ; {
 		now := g.now()
 		deadline, ok := ctx.Deadline()
@@ -190,7 +190,7 @@ func (g *Gateway) claim(ctx context.Context, c *call, id identity) (was idempote
 		})
 		if err != nil {
 			if ctx.Err() != nil {
-				err = g.waited(ctx, c, "")
+				err = g.waited(ctx, c, other)
 			}
 			g.end(ctx, c, id, idempotency.Free, nil) // it may have been committed all the same
 			return was, false, err
@@ -201,17 +201,19 @@ func (g *Gateway) claim(ctx context.Context, c *call, id identity) (was idempote
 			}
 			return was, taken, nil
 		}
+		other = was.ID
 		// While it runs it is only looked at: a claim locks its row.
 		for was.State == idempotency.Running && !was.Overdue(g.now()) {
 			if !pause(ctx, wait) {
-				return was, false, g.waited(ctx, c, was.ID)
+				return was, false, g.waited(ctx, c, other)
 			}
 			wait = min(2*wait, lastPoll)
 			if was, err = store.CallNamed(ctx, id.tenant, id.CallName, g.now()); fault.HasCode(err, fault.NotFound) {
+				other = "" // it freed the name
 				break
 			} else if err != nil {
 				if ctx.Err() != nil {
-					err = g.waited(ctx, c, "")
+					err = g.waited(ctx, c, other)
 				}
 				return was, false, err
 			}
@@ -233,8 +235,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 // runOnce runs the call and keeps what came of it before anybody hears of it.
 // It goes on when its caller is gone as long as another waits for the same.
 func (g *Gateway) runOnce(ctx context.Context, c *call, id identity, f *flight, l *landed, run func(context.Context) (*runtime.Result, error)) (*runtime.Result, error) {
-	own, cancel := g.flights.detach(ctx, f)
+	own, cancel := g.flights.detach(ctx, f, c.time)
 	defer cancel()
+	c.dialogue.name = &id.flightName
 	ended := false
 	defer func() {
 		if !ended { // a panic
@@ -380,7 +383,7 @@ func keyReused(c *call, tool string) error {
 // unknownRepeat is the answer to a repeat of a call whose outcome is unknown.
 func unknownRepeat(c *call, first string, at time.Time) error {
 	return fault.New(fault.OutcomeUnknown, "The same call was made before (%s, %s), and it is not known whether %s took effect. It was not run again. Look whether it did. If it did not: %s",
-		first, at.UTC().Format(time.RFC3339), c.name, onPurpose(c))
+		first, at.UTC().Format(time.RFC3339), c.called(), onPurpose(c))
 }
 
 // waited is how a call ends that waited for another: its time is over, or its
@@ -412,7 +415,7 @@ func (g *Gateway) raiseUnknown(ctx context.Context, c *call, id, detail string) 
 	if c.repeat {
 		severity, detail = events.Info, detail+" It may be repeated under the same key."
 	}
-	s := c.ex.hosted.Server
+	s := c.host().Server
 	g.cfg.Events.Raise(context.WithoutCancel(ctx), events.Event{
 		Tenant: c.ex.tenant.ID, At: g.now(), Kind: events.OutcomeUnknown, Severity: severity, Detail: detail,
 		User: c.ex.principal.User, Client: c.ex.principal.Client, ServerID: s.ID, Server: s.Slug, Tool: c.name, CallID: id,

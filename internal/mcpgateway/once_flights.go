@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"latchkey/internal/deadline"
 	"latchkey/internal/idempotency"
 )
 
@@ -63,10 +64,12 @@ func (fs *flights) leave(f *flight, cause error) {
 
 // detach is the context that a call runs in: it has the deadline of its first
 // caller, and is cancelled when nobody wants its outcome any more.
-func (fs *flights) detach(ctx context.Context, f *flight) (own context.Context, release func()) {
+func (fs *flights) detach(ctx context.Context, f *flight, moves *deadline.Deadline) (own context.Context, release func()) {
 	own, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := func() {}
-	if d, ok := ctx.Deadline(); ok {
+	if moves != nil {
+		own, stop = moves.With(own)
+	} else if d, ok := ctx.Deadline(); ok {
 		own, stop = context.WithDeadline(own, d)
 	}
 	fs.mu.Lock()

@@ -155,7 +155,12 @@ func (w *world) held() (began <-chan *runtime.Call, release func()) {
 // until waits for what other goroutines do.
 func until(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	end, tick := time.After(20*time.Second), time.NewTicker(time.Millisecond)
+	untilEvery(t, time.Millisecond, what, f)
+}
+
+func untilEvery(t *testing.T, pace time.Duration, what string, f func() bool) {
+	t.Helper()
+	end, tick := time.After(30*time.Second), time.NewTicker(pace)
 	defer tick.Stop()
 	for !f() {
 		select {
@@ -404,20 +409,24 @@ func TestUnknownOutcomeOfRepeatableRunsAgainUnderItsKey(t *testing.T) {
 func TestDeadEdgeLeavesUnknown(t *testing.T) {
 	for _, repeatable := range []bool{false, true} {
 		s := newShop(t)
-		change := []func(*world, *Config){refundIs(registry.Idempotency{Repeatable: repeatable}), func(w *world, _ *Config) { w.hosted.Revision.Definition.Tools[1].Timeout = 3 * time.Second }}
+		within := func(d time.Duration, change ...func(*world, *Config)) *world {
+			return s.edge(append(change, refundIs(registry.Idempotency{Repeatable: repeatable}), func(w *world, _ *Config) { w.hosted.Revision.Definition.Tools[1].Timeout = d })...)
+		}
 		// The first edge dies while its call runs: nobody says how it ended.
-		dying := s.edge(append(change, func(_ *world, c *Config) { c.Once.Store = dies{s.db} })...)
+		dying := within(time.Minute, func(_ *world, c *Config) { c.Once.Store = dies{s.db} })
 		if _, err := dying.try("refund", `{"id":7}`); err != nil {
 			t.Fatal(err)
 		}
 		first := dying.dispatched[0]
-		w := s.edge(change...)
-		_, err := w.try("refund", `{"id":7}`)
-		if f := fault.Of(err); f.Code != fault.DeadlineExceeded || f.RetryAfter == 0 || !strings.Contains(f.Message, "still running") || !strings.Contains(f.Message, first.ID) {
-			t.Errorf("while it may still run: %v", err)
+		for name, w := range map[string]*world{"it waits": within(3 * time.Second), "it looks": within(3*time.Second, func(_ *world, c *Config) { c.Once.Store = stuck{s.db} })} { // while its time ends
+			_, err := w.try("refund", `{"id":7}`)
+			if f := fault.Of(err); f.Code != fault.DeadlineExceeded || f.RetryAfter == 0 || !strings.Contains(f.Message, "still running") || !strings.Contains(f.Message, first.ID) {
+				t.Errorf("while it may still run, and %s: %v", name, err)
+			}
 		}
-		s.pass(3*time.Second + onceGrace)
-		_, err = w.try("refund", `{"id":7}`)
+		s.pass(time.Minute + onceGrace)
+		w := within(time.Minute)
+		_, err := w.try("refund", `{"id":7}`)
 		switch {
 		case repeatable && (err != nil || w.runs() != 1 || w.key(0) != first.IdempotencyKey):
 			t.Errorf("repeatable: %v, %d ran, %+v", err, w.runs(), w.dispatched)
@@ -425,6 +434,14 @@ func TestDeadEdgeLeavesUnknown(t *testing.T) {
 			t.Errorf("%v, %d ran, raised %+v", err, w.runs(), s.raised.all)
 		}
 	}
+}
+
+// stuck is a store whose look at another's call takes as long as it may.
+type stuck struct{ *postgres.DB }
+
+func (stuck) CallNamed(ctx context.Context, _ tenants.ID, _ idempotency.CallName, _ time.Time) (idempotency.Call, error) {
+	<-ctx.Done()
+	return idempotency.Call{}, ctx.Err()
 }
 
 // dies is the store of an edge that never gets to say how a call ended.

@@ -15,7 +15,7 @@ import (
 const recordGrace = 6 * time.Second
 
 func (c *call) event(phase audit.Phase, state audit.State) audit.Event {
-	s, p := c.ex.hosted.Server, c.ex.principal
+	s, p := c.host().Server, c.ex.principal
 	e := audit.Event{
 		Tenant: c.ex.tenant.ID, At: time.Now(), CallID: c.id, Phase: phase, State: state, Allowed: true,
 		User: p.User, Client: p.Client, Grant: p.Grant, Session: c.ex.session,
@@ -79,17 +79,10 @@ func (g *Gateway) recordIntent(ctx context.Context, c *call) error {
 // is given out; of a call with effects, the truth is that it is not known to
 // anyone who looks at the record, and the intent stands.
 func (g *Gateway) recordOutcome(ctx context.Context, c *call, res *runtime.Result, callErr error) (*runtime.Result, error) {
-	e := c.event(audit.Outcome, audit.Done)
-	e.Worker = c.outcome.Worker
-	if callErr != nil {
-		f := fault.Of(callErr)
-		e.State = audit.Failed
-		if c.risk != registry.Reads && (f.Code == fault.OutcomeUnknown || unclear(f) && c.outcome.Started) {
-			e.State = audit.Unknown
-		}
-		failed(&e, f)
-	} else {
-		answered(&e, res)
+	e := c.ended(res, callErr)
+	if c.op == runtime.Complete && e.State == audit.Done && g.typed.counted(e) {
+		g.cfg.Observe(Observation{e})
+		return res, callErr
 	}
 	if err := g.add(ctx, e); err != nil {
 		if c.risk != registry.Reads && (callErr == nil || c.outcome.Started || fault.HasCode(callErr, fault.ResultTooLarge)) {
@@ -98,6 +91,23 @@ func (g *Gateway) recordOutcome(ctx context.Context, c *call, res *runtime.Resul
 		return nil, err
 	}
 	return res, callErr
+}
+
+// ended is the record of an outcome.
+func (c *call) ended(res *runtime.Result, callErr error) audit.Event {
+	e := c.event(audit.Outcome, audit.Done)
+	e.Worker = c.outcome.Worker
+	if callErr == nil {
+		answered(&e, res)
+		return e
+	}
+	f := fault.Of(callErr)
+	e.State = audit.Failed
+	if c.risk != registry.Reads && (f.Code == fault.OutcomeUnknown || unclear(f) && c.outcome.Started) {
+		e.State = audit.Unknown
+	}
+	failed(&e, f)
+	return e
 }
 
 // answered adds what a result says to the record of an outcome.

@@ -11,7 +11,7 @@ import (
 
 // replyTool turns what is known of a call into its MCP result.
 func (g *Gateway) replyTool(c *call, res *runtime.Result, err error) *mcp.CallToolResult {
-	out := c.noticed(g.resultOf(c, res, err))
+	out := c.restartTold(c.noticed(g.resultOf(c, res, err)))
 	if c.replayOf != "" {
 		if out.Meta == nil {
 			out.Meta = mcp.Meta{}
@@ -66,7 +66,9 @@ func replyResource(c *call, res *runtime.Result, err error) (*mcp.ReadResourceRe
 	if res.Resource == nil || res.Resource.Contents == nil {
 		return nil, mcp.ResourceNotFoundError(c.name)
 	}
-	return res.Resource, nil
+	out := *res.Resource
+	out.Meta = c.restartMeta(out.Meta)
+	return &out, nil
 }
 
 // resultBytes is the size of what the caller gets, for the record.
@@ -85,6 +87,16 @@ func resultBytes(res *runtime.Result) int {
 		}
 		if raw, ok := res.Tool.StructuredContent.(json.RawMessage); ok {
 			n += len(raw)
+		}
+	}
+	if res.Prompt != nil {
+		for _, m := range res.Prompt.Messages {
+			if m == nil {
+				continue
+			}
+			if t, ok := m.Content.(*mcp.TextContent); ok {
+				n += len(t.Text)
+			}
 		}
 	}
 	if res.Resource != nil {

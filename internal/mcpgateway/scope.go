@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"latchkey/internal/fault"
+	"latchkey/internal/tenants"
 )
 
 // allow is step 3: the person's roles must still open the scope, and the token
@@ -12,19 +13,8 @@ import (
 // between: who may not call it does not learn of it, and nobody is sent to
 // consent to it.
 func (g *Gateway) allow(ctx context.Context, c *call) error {
-	access, err := g.cfg.People.Access(ctx, c.ex.tenant.ID, c.ex.principal.User)
-	if err != nil {
-		if fault.HasCode(err, fault.NotFound) {
-			return fault.New(fault.RoleNotAllowed, "This account no longer exists at %s. Ask an administrator.", c.ex.tenant.Name).Because(err)
-		}
+	if err := g.mayStill(ctx, c); err != nil {
 		return err
-	}
-	c.caller = access.User
-	switch {
-	case access.User.Disabled:
-		return fault.New(fault.RoleNotAllowed, "This account is closed at %s. Ask an administrator.", c.ex.tenant.Name)
-	case !c.draft && !access.Allows(c.ex.hosted.Server.ID, c.scope):
-		return fault.New(fault.RoleNotAllowed, "Your roles at %s do not allow %s. Ask an administrator for the scope %s on %s.", c.ex.tenant.Name, c.name, c.scope, c.ex.hosted.Server.Slug).WithScope(c.scope)
 	}
 	if err := g.off(ctx, c); err != nil {
 		return err
@@ -36,6 +26,39 @@ func (g *Gateway) allow(ctx context.Context, c *call) error {
 		return scopeFault(scope)
 	}
 	return nil
+}
+
+// mayStill is the part of allow that is about the person and their roles.
+func (g *Gateway) mayStill(ctx context.Context, c *call) error {
+	access, err := g.person(ctx, c)
+	if err != nil {
+		return err
+	}
+	switch {
+	case !c.draft && !access.Allows(c.ex.hosted.Server.ID, c.scope):
+		return fault.New(fault.RoleNotAllowed, "Your roles at %s do not allow %s. Ask an administrator for the scope %s on %s.", c.ex.tenant.Name, c.called(), c.scope, c.ex.hosted.Server.Slug).WithScope(c.scope)
+	case c.draft && c.via != nil && !access.Allows(c.host().Server.ID, c.via.scope):
+		// No role opens a draft, and none has to: but this would open somebody else's server.
+		return fault.New(fault.RoleNotAllowed, "Your roles at %s do not allow %s on %s. Until the toolset is published, only who may call its tools there may try them.", c.ex.tenant.Name, c.name, c.host().Server.Slug).WithScope(c.via.scope)
+	}
+	return nil
+}
+
+// person is who calls, with what their roles open. An account that is closed calls
+// nothing.
+func (g *Gateway) person(ctx context.Context, c *call) (tenants.Access, error) {
+	access, err := g.cfg.People.Access(ctx, c.ex.tenant.ID, c.ex.principal.User)
+	if fault.HasCode(err, fault.NotFound) {
+		return access, fault.New(fault.RoleNotAllowed, "This account no longer exists at %s. Ask an administrator.", c.ex.tenant.Name).Because(err)
+	}
+	if err != nil {
+		return access, err
+	}
+	c.caller = access.User
+	if access.User.Disabled {
+		return access, fault.New(fault.RoleNotAllowed, "This account is closed at %s. Ask an administrator.", c.ex.tenant.Name)
+	}
+	return access, nil
 }
 
 func scopeFault(scope string) *fault.Error {

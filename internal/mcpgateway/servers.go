@@ -2,6 +2,7 @@ package mcpgateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,7 +15,6 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"latchkey/internal/audit"
 	"latchkey/internal/fault"
 	"latchkey/internal/guard"
 	"latchkey/internal/registry"
@@ -44,12 +44,22 @@ type builtServer struct {
 	direct   map[string]*directTool // those that direct.go may run
 	listed   []*mcp.Tool            // by name
 	info     json.RawMessage        // the metadata of every result
+	offered  *offered               // beside the tools
+	own      map[string]ownTool     // of a toolset that is searched: what it lists instead of its tools
 	lastUsed time.Time
 
 	mu      sync.Mutex
 	openOf  string // the connection that open is the hash for
 	open    string
 	windows map[string]registry.Date // until when earlier versions go on, by revision and tool
+}
+
+// has reports whether a tool is called by this name here.
+func (b *builtServer) has(name string) bool {
+	if b.own != nil {
+		return b.own[name] != nil
+	}
+	return b.tools[name] != nil
 }
 
 // maxBuilt bounds the memory of built servers; a legacy session keeps its own.
@@ -121,11 +131,11 @@ func (s *servers) older(ctx context.Context, h registry.Hosted, rev registry.Rev
 	return s.complete(h), nil
 }
 
-// openHash is the hash of what a worker opens, kept while the connection is
-// the same.
+// openHash is the hash of what a worker opens, kept while the connection and its
+// secrets are the same.
 func (s *servers) openHash(h registry.Hosted, rev registry.Revision) string {
 	b := s.entry(h, rev.ID)
-	of := string(h.Server.Connection)
+	of := string(h.Server.Connection) + " " + h.Server.SecretsVersion
 	if h.Server.PerUser {
 		of += " per user"
 	}
@@ -139,7 +149,7 @@ func (s *servers) openHash(h registry.Hosted, rev registry.Revision) string {
 
 // OpeningOf is what a worker needs to open a revision of a server.
 func OpeningOf(s registry.Server, r registry.Revision) runtime.Opening {
-	return runtime.Opening{Tenant: s.Tenant, Server: s.ID, Revision: r.ID, Kind: r.Kind, PerUser: s.PerUser, Spec: r.Spec, Connection: s.Connection, Guard: runtime.GuardsOf(r.Definition)}
+	return runtime.Opening{Tenant: s.Tenant, Server: s.ID, Revision: r.ID, Kind: r.Kind, PerUser: s.PerUser, Spec: r.Spec, Connection: s.Connection, SecretsVersion: s.SecretsVersion, Guard: runtime.GuardsOf(r.Definition)}
 }
 
 // build makes the SDK's server for a revision. Its schemas were checked when
@@ -148,44 +158,65 @@ func OpeningOf(s registry.Server, r registry.Revision) runtime.Opening {
 func (g *Gateway) build(h registry.Hosted, into *builtServer) {
 	def := h.Revision.Definition
 	self := &mcp.Implementation{Name: h.Server.Slug, Title: h.Server.Title, Version: fmt.Sprintf("%d", h.Revision.Number)}
-	srv := mcp.NewServer(
-		self,
-		&mcp.ServerOptions{
-			Instructions: def.Instructions,
-			Capabilities: &mcp.ServerCapabilities{},
-			PageSize:     200,
-			// Lists differ by person, and a change of rights must show soon: some
-			// clients never listen for list_changed.
-			SetCacheable: func(_ context.Context, _ mcp.Request, c *mcp.Cacheable) {
-				c.CacheScope, c.TTLMs = "private", listTTL
-			},
-		})
+	options := &mcp.ServerOptions{
+		GetSessionID: func() string { return g.newID("ss") },
+		Instructions: def.Instructions,
+		Capabilities: g.capabilities(&def),
+		// Nil where nothing is completed: then the SDK says so.
+		CompletionHandler: g.completer(h.Revision),
+		PageSize:          200,
+		// Lists differ by person, and a change of rights must show soon: some
+		// clients never listen for list_changed.
+		SetCacheable: func(_ context.Context, _ mcp.Request, c *mcp.Cacheable) {
+			c.CacheScope, c.TTLMs = "private", listTTL
+		},
+	}
+	if def.Subscribe {
+		options.SubscribeHandler, options.UnsubscribeHandler = g.onSubscribe, g.onUnsubscribe
+	}
+	srv := mcp.NewServer(self, options)
 	into.tools, into.direct = map[string]*directTool{}, map[string]*directTool{}
 	for i := range def.Tools {
 		t := &def.Tools[i]
-		listed, v, err := g.addTool(srv, h.Revision, t)
+		listed, v, err := g.listedTool(t)
 		if err != nil {
 			g.cfg.Log.Error("tool left out", "server", h.Server.Slug, "tool", t.Name, "error", err)
 			continue
 		}
+		if !def.Search {
+			err = addTool(srv, listed, func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+				return g.callTool(ctx, h.Revision, t, v, req)
+			})
+			if err != nil {
+				g.cfg.Log.Error("tool left out", "server", h.Server.Slug, "tool", t.Name, "error", err)
+				continue
+			}
+		}
 		into.listed = append(into.listed, listed)
-		into.tools[t.Name] = &directTool{h.Revision, t, v, t.Confirmation.MayAsk(t.Risk)}
+		into.tools[t.Name] = &directTool{h.Revision, t, v, t.Confirmation.MayAsk(t.Risk), g.traits(h.Server.Kind).asks, t.TaskMode()}
 		// Arguments that are to stand in headers too are the SDK's to compare.
 		if !bytes.Contains(t.InputSchema, []byte("x-mcp-header")) {
 			into.direct[t.Name] = into.tools[t.Name]
 		}
 	}
 	slices.SortFunc(into.listed, func(a, b *mcp.Tool) int { return strings.Compare(a.Name, b.Name) })
+	if def.Search {
+		g.addSearch(srv, h.Revision, into)
+	}
+	into.offered = newOffered(&def)
+	offers := recording{srv, into.offered}
 	if len(def.Tools) > 0 {
-		g.addKept(srv, h.Revision)
+		g.addKept(offers, h.Revision)
 	}
 	for i := range def.Resources {
-		g.addResource(srv, h.Revision, &def.Resources[i])
+		g.addResource(offers, h.Revision, &def.Resources[i])
 	}
 	for i := range def.Prompts {
-		g.addPrompt(srv, h.Revision, &def.Prompts[i])
+		g.addPrompt(offers, h.Revision, &def.Prompts[i])
 	}
-	srv.AddReceivingMiddleware(g.recoverPanics, g.followRevision(h.Revision.ID), g.filterLists(&def), g.fallBack)
+	g.addTasks(srv)
+	srv.AddReceivingMiddleware(g.recoverPanics, g.began, g.offerTasks, g.sawList, g.listen, g.followRevision(h.Revision.ID), g.filterLists, g.followOffered(h.Revision.ID), g.fallBack)
+	srv.AddSendingMiddleware(sendAs, acknowledged)
 	into.server = srv
 	var err error
 	if into.info, err = json.Marshal(mcp.Meta{mcp.MetaKeyServerInfo: self}); err != nil {
@@ -197,35 +228,46 @@ func (g *Gateway) build(h registry.Hosted, into *builtServer) {
 // rights have changed, as after a step-up.
 const listTTL = 0
 
-func (g *Gateway) addTool(srv *mcp.Server, rev registry.Revision, t *registry.Tool) (tool *mcp.Tool, v *validator, err error) {
+func addTool(srv *mcp.Server, t *mcp.Tool, handle mcp.ToolHandler) (err error) {
 	defer func() {
 		if p := recover(); p != nil { // AddTool panics on a bad schema
 			err = fmt.Errorf("%v", p)
 		}
 	}()
+	srv.AddTool(t, handle)
+	return nil
+}
+
+// listedTool is a tool as a list has it.
+func (g *Gateway) listedTool(t *registry.Tool) (tool *mcp.Tool, v *validator, err error) {
 	if v, err = newValidator(t.InputSchema); err != nil {
 		return nil, nil, err
 	}
+	also := passedOf(t.Passed)
 	tool = &mcp.Tool{
+		Meta: also.meta, Icons: also.icons,
 		Name: t.Name, Title: t.Title, Description: described(t), InputSchema: servedSchema(t),
 		Annotations: &mcp.ToolAnnotations{
-			Title: t.Title, ReadOnlyHint: t.Risk == registry.Reads, IdempotentHint: t.Idempotent,
+			Title: cmp.Or(t.Title, also.title), ReadOnlyHint: t.Risk == registry.Reads, IdempotentHint: t.Idempotent,
 			DestructiveHint: new(t.Risk == registry.Destructive), OpenWorldHint: new(t.OpenWorld),
 		},
 	}
 	if len(t.OutputSchema) > 0 {
 		tool.OutputSchema = json.RawMessage(`{"type":"object","anyOf":[` + string(guard.Schema(t.OutputSchema, t.Guard)) + `,` + errorSchema + `,` + keptSchema + `]}`)
 	}
-	if n := noticeOf(t); n != nil {
-		tool.Meta = mcp.Meta{metaDeprecated: n}
+	if tool.Meta == nil {
+		tool.Meta = mcp.Meta{}
 	}
-	srv.AddTool(tool, func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-		return g.callTool(ctx, rev, t, v, req), nil
-	})
+	if n := noticeOf(t); n != nil {
+		tool.Meta[metaDeprecated] = n
+	}
+	if m := t.TaskMode(); m != registry.TaskForbidden && g.cfg.Tasks.Store != nil {
+		tool.Meta[metaTask] = m
+	}
 	return tool, v, nil
 }
 
-func (g *Gateway) addResource(srv *mcp.Server, rev registry.Revision, r *registry.Resource) {
+func (g *Gateway) addResource(srv adder, rev registry.Revision, r *registry.Resource) {
 	handler := func(ctx context.Context, req *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
 		return g.readResource(ctx, rev, r, req)
 	}
@@ -234,62 +276,18 @@ func (g *Gateway) addResource(srv *mcp.Server, rev registry.Revision, r *registr
 			g.cfg.Log.Error("resource left out", "resource", r.Name, "error", p)
 		}
 	}()
+	also := passedOf(r.Passed)
 	if r.URITemplate != "" {
-		srv.AddResourceTemplate(&mcp.ResourceTemplate{Name: r.Name, Title: r.Title, Description: r.Description, URITemplate: r.URITemplate, MIMEType: r.MIMEType}, handler)
+		srv.AddResourceTemplate(&mcp.ResourceTemplate{
+			Name: r.Name, Title: r.Title, Description: r.Description, URITemplate: r.URITemplate, MIMEType: r.MIMEType,
+			Meta: also.meta, Icons: also.icons, Annotations: also.annotations,
+		}, handler)
 		return
 	}
-	srv.AddResource(&mcp.Resource{Name: r.Name, Title: r.Title, Description: r.Description, URI: r.URI, MIMEType: r.MIMEType}, handler)
-}
-
-// addPrompt serves a prompt at the edge: it is text of the tenant's own, and
-// needs no worker. It is under a scope and on record all the same.
-func (g *Gateway) addPrompt(srv *mcp.Server, rev registry.Revision, p *registry.Prompt) {
-	prompt := &mcp.Prompt{Name: p.Name, Title: p.Title, Description: p.Description}
-	for _, a := range p.Arguments {
-		prompt.Arguments = append(prompt.Arguments, &mcp.PromptArgument{Name: a.Name, Description: a.Description, Required: a.Required})
-	}
-	srv.AddPrompt(prompt, func(ctx context.Context, req *mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
-		input, _ := json.Marshal(req.Params.Arguments)
-		c := &call{
-			ex: exchangeOf(req.Extra.TokenInfo), id: newCallID(), op: "prompts/get", name: p.Name, scope: p.Scope, hash: p.Hash,
-			risk: registry.Reads, timeout: defaultTimeout, revision: rev, input: input, began: time.Now(), trace: traceparent(req.Params.Meta, exchangeOf(req.Extra.TokenInfo)),
-		}
-		text, err := "", g.allow(ctx, c)
-		if err == nil {
-			text, err = fillPrompt(p, req.Params.Arguments)
-		}
-		if err == nil {
-			var release func()
-			if release, err = g.spend(ctx, c); err == nil {
-				defer release()
-			}
-		}
-		if err != nil {
-			return nil, rpcError(fault.Of(g.recordRefusal(ctx, c, err)), c.id)
-		}
-		if err := g.add(ctx, c.event(audit.Outcome, audit.Done)); err != nil {
-			return nil, rpcError(fault.Of(err), c.id)
-		}
-		return &mcp.GetPromptResult{Description: p.Description, Messages: []*mcp.PromptMessage{{Role: "user", Content: &mcp.TextContent{Text: text}}}}, nil
-	})
-}
-
-// fillPrompt puts arguments into the text, once: a value is never looked at
-// for further places.
-func fillPrompt(p *registry.Prompt, arguments map[string]string) (string, error) {
-	var pairs []string
-	for _, a := range p.Arguments {
-		v, given := arguments[a.Name]
-		if !given && a.Required {
-			return "", fault.New(fault.InvalidArguments, "The prompt needs the argument %s.", a.Name).
-				WithDetails(fault.Detail{Pointer: "/" + a.Name, Reason: "it is missing", Fix: "add it"})
-		}
-		if len(v) > 10_000 {
-			return "", fault.New(fault.InvalidArguments, "The argument %s is longer than 10000 bytes.", a.Name)
-		}
-		pairs = append(pairs, "{{"+a.Name+"}}", v)
-	}
-	return strings.NewReplacer(pairs...).Replace(p.Text), nil
+	srv.AddResource(&mcp.Resource{
+		Name: r.Name, Title: r.Title, Description: r.Description, URI: r.URI, MIMEType: r.MIMEType,
+		Meta: also.meta, Icons: also.icons, Annotations: also.annotations, Size: also.size,
+	}, handler)
 }
 
 // followRevision serves a session of a legacy client, which keeps the SDK's
@@ -317,7 +315,7 @@ func (g *Gateway) followRevision(built registry.RevisionID) mcp.Middleware {
 				}
 				return res, err
 			case *mcp.CallToolRequest:
-				if other || g.servers.complete(ex.hosted).tools[req.Params.Name] == nil {
+				if other || !g.servers.complete(ex.hosted).has(req.Params.Name) {
 					return g.callNamed(ctx, ex, req)
 				}
 			}
@@ -333,12 +331,16 @@ func (g *Gateway) listTools(ctx context.Context, ex *exchange, res *mcp.ListTool
 	if err != nil {
 		return nil, err
 	}
-	tools, now := g.servers.complete(ex.hosted).tools, g.cfg.Now()
+	b, now := g.servers.complete(ex.hosted), g.cfg.Now()
 	res.Tools = slices.DeleteFunc(res.Tools, func(t *mcp.Tool) bool {
-		known := tools[t.Name]
+		if b.own != nil {
+			return b.own[t.Name] == nil
+		}
+		known := b.tools[t.Name]
 		return known == nil || hidden(known.tool.Scope) || off(t.Name) || known.tool.Deprecated.Gone(now)
 	})
-	g.listings.remember(ex)
+	g.listings.remember(ex, &ex.hosted)
+	g.rememberMembers(ctx, ex)
 	return res, nil
 }
 
@@ -354,14 +356,25 @@ func (g *Gateway) hidden(ctx context.Context, ex *exchange) (scopes, tools func(
 		return nil, nil, rpcError(fault.Of(err), "")
 	}
 	now := g.cfg.Now()
-	_, allOff := sets.find((*switches.Set).Of, ex.switchable(), now)
+	_, allOff := sets.find((*switches.Set).Of, now, ex.switchable())
 	scopes = func(scope string) bool {
 		return scope == "" || allOff || !ex.principal.Has(scope) || !access.Allows(ex.hosted.Server.ID, scope)
+	}
+	at, known := memberLook{g: g, ex: ex}, map[string]*directTool(nil)
+	if len(ex.hosted.Revision.Definition.Origins()) > 0 {
+		known = g.servers.complete(ex.hosted).tools
 	}
 	tools = func(tool string) bool {
 		c := ex.switchable()
 		c.Tool = tool
-		_, off := sets.find((*switches.Set).Of, c, now)
+		about := []switches.Call{c}
+		if t := known[tool]; t != nil && t.tool.Origin != nil {
+			if at.gone(ctx, t.tool.Origin) {
+				return true
+			}
+			about = append(about, ex.switchableAt(t.tool.Origin))
+		}
+		_, off := sets.find((*switches.Set).Of, now, about...)
 		return off
 	}
 	return scopes, tools, nil
@@ -369,41 +382,66 @@ func (g *Gateway) hidden(ctx context.Context, ex *exchange) (scopes, tools func(
 
 // filterLists shows only what the token and the roles open now and what is not
 // switched off. It hides; what refuses is allow.
-func (g *Gateway) filterLists(def *registry.Definition) mcp.Middleware {
-	scopeOf := map[string]string{}
-	for _, r := range def.Resources {
-		scopeOf["resource "+r.URI+r.URITemplate] = r.Scope
-	}
-	for _, p := range def.Prompts {
-		scopeOf["prompt "+p.Name] = p.Scope
-	}
-	return func(next mcp.MethodHandler) mcp.MethodHandler {
-		return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
-			res, err := next(ctx, method, req)
-			if err != nil || !strings.HasSuffix(method, "/list") {
-				return res, err
-			}
-			hidden, off, err := g.hidden(ctx, exchangeOf(req.GetExtra().TokenInfo))
+func (g *Gateway) filterLists(next mcp.MethodHandler) mcp.MethodHandler {
+	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		res, err := next(ctx, method, req)
+		if err != nil {
+			return res, err
+		}
+		switch caps := capabilitiesIn(res); {
+		case *caps != nil && (*caps).Completions != nil: // only where there is something to complete
+			ex := exchangeOf(req.GetExtra().TokenInfo)
+			hidden, _, err := g.hidden(ctx, ex)
 			if err != nil {
 				return nil, err
 			}
-			noTools := !slices.ContainsFunc(def.Tools, func(t registry.Tool) bool { return !hidden(t.Scope) && !off(t.Name) })
-			switch res := res.(type) {
-			case *mcp.ListResourcesResult:
-				res.Resources = slices.DeleteFunc(res.Resources, func(r *mcp.Resource) bool { return hidden(scopeOf["resource "+r.URI]) })
-			case *mcp.ListResourceTemplatesResult:
-				res.ResourceTemplates = slices.DeleteFunc(res.ResourceTemplates, func(r *mcp.ResourceTemplate) bool {
-					if r.URITemplate == guard.KeptTemplate { // what is read through it has the scope of its tool
-						return noTools
-					}
-					return hidden(scopeOf["resource "+r.URITemplate])
-				})
-			case *mcp.ListPromptsResult:
-				res.Prompts = slices.DeleteFunc(res.Prompts, func(p *mcp.Prompt) bool { return hidden(scopeOf["prompt "+p.Name]) })
+			any := false
+			for _, c := range completables(&ex.hosted.Revision.Definition) {
+				any = any || !hidden(c.scope)
+			}
+			if !any {
+				without := **caps
+				without.Completions = nil
+				*caps = &without
 			}
 			return res, nil
+		case !strings.HasSuffix(method, "/list"):
+			return res, nil
 		}
+		ex := exchangeOf(req.GetExtra().TokenInfo)
+		now, def := g.servers.complete(ex.hosted).offered, &ex.hosted.Revision.Definition
+		hidden, off, err := g.hidden(ctx, ex)
+		if err != nil {
+			return nil, err
+		}
+		noTools := !slices.ContainsFunc(def.Tools, func(t registry.Tool) bool { return !hidden(t.Scope) && !off(t.Name) })
+		switch res := res.(type) {
+		case *mcp.ListResourcesResult:
+			res.Resources = slices.DeleteFunc(res.Resources, func(r *mcp.Resource) bool { return hidden(now.resourceScopes[r.URI]) })
+		case *mcp.ListResourceTemplatesResult:
+			res.ResourceTemplates = slices.DeleteFunc(res.ResourceTemplates, func(r *mcp.ResourceTemplate) bool {
+				if r.URITemplate == guard.KeptTemplate { // what is read through it has the scope of its tool
+					return noTools
+				}
+				return hidden(now.resourceScopes[r.URITemplate])
+			})
+		case *mcp.ListPromptsResult:
+			res.Prompts = slices.DeleteFunc(res.Prompts, func(p *mcp.Prompt) bool { return hidden(now.promptScopes[p.Name]) })
+		}
+		return res, nil
 	}
+}
+
+// capabilitiesIn is where a result says what the server can do; of most results,
+// nowhere.
+func capabilitiesIn(res mcp.Result) **mcp.ServerCapabilities {
+	switch r := res.(type) {
+	case *mcp.InitializeResult:
+		return &r.Capabilities
+	case *mcp.DiscoverResult:
+		return &r.Capabilities
+	}
+	return new(*mcp.ServerCapabilities)
 }
 
 // recoverPanics keeps a handler from taking the process down.

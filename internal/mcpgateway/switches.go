@@ -32,7 +32,7 @@ func (g *Gateway) off(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	by, off := sets.find((*switches.Set).Of, c.switchable(), time.Now())
+	by, off := sets.find((*switches.Set).Of, time.Now(), c.switchable()...)
 	if !off {
 		return nil
 	}
@@ -40,13 +40,19 @@ func (g *Gateway) off(ctx context.Context, c *call) error {
 	return by.Refusal(c.ex.tenant.Name)
 }
 
-// switchable is what a switch may be about of the call.
-func (c *call) switchable() switches.Call {
+// switchable is what a switch may be about of the call: of a toolset's tool, the
+// toolset and the server that has the tool, by the name that it has at each.
+func (c *call) switchable() []switches.Call {
 	s := c.ex.switchable()
 	if c.op == runtime.CallTool {
-		s.Tool = c.name
+		s.Tool = c.called()
 	}
-	return s
+	if c.via == nil {
+		return []switches.Call{s}
+	}
+	at := s
+	at.Server, at.Tool = c.host().Server.Slug, c.name
+	return []switches.Call{s, at}
 }
 
 func (ex *exchange) switchable() switches.Call {
@@ -64,10 +70,12 @@ func (g *Gateway) switchesFor(ctx context.Context, t tenants.ID) (s switchSets, 
 	return s, err
 }
 
-func (s switchSets) find(in func(*switches.Set, switches.Call, time.Time) (switches.Switch, bool), c switches.Call, now time.Time) (switches.Switch, bool) {
+func (s switchSets) find(in func(*switches.Set, switches.Call, time.Time) (switches.Switch, bool), now time.Time, about ...switches.Call) (switches.Switch, bool) {
 	for _, set := range s {
-		if w, ok := in(set, c, now); ok {
-			return w, true
+		for _, c := range about {
+			if w, ok := in(set, c, now); ok {
+				return w, true
+			}
 		}
 	}
 	return switches.Switch{}, false
@@ -83,6 +91,7 @@ type running struct {
 // the switches: so a call either sees one or is there to be stopped by it.
 func (g *Gateway) begin(ctx context.Context, c *call) (_ context.Context, end func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	c.cancel = cancel
 	g.running.mu.Lock()
 	g.running.calls[c] = cancel
 	g.running.mu.Unlock()
@@ -99,7 +108,7 @@ func (g *Gateway) begin(ctx context.Context, c *call) (_ context.Context, end fu
 // changes may have been missed.
 func (g *Gateway) StopSwitchedOff(ctx context.Context) error {
 	type at struct {
-		of     switches.Call
+		of     []switches.Call
 		cancel context.CancelCauseFunc
 	}
 	byTenant := map[tenants.ID][]at{}
@@ -116,7 +125,7 @@ func (g *Gateway) StopSwitchedOff(ctx context.Context) error {
 			continue
 		}
 		for _, a := range calls {
-			if by, ok := sets.find((*switches.Set).Cancels, a.of, time.Now()); ok {
+			if by, ok := sets.find((*switches.Set).Cancels, time.Now(), a.of...); ok {
 				a.cancel(stopped{by})
 			}
 		}
@@ -144,7 +153,7 @@ func (c *call) stop(ctx context.Context, f *fault.Error) *fault.Error {
 	}
 	c.note(audit.NoteSwitch, s.by.Target.String())
 	unknown := c.risk != registry.Reads && (c.outcome.Started || c.repeat)
-	return s.by.Stopped(c.ex.tenant.Name, c.name, unknown).Because(f)
+	return s.by.Stopped(c.ex.tenant.Name, c.called(), unknown).Because(f)
 }
 
 // stopBeforeDispatch is stop for a call that no worker was handed: whatever step

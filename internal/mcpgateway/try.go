@@ -50,7 +50,7 @@ func (g *Gateway) Try(ctx context.Context, t TryCall) (Tried, error) {
 	if !ok {
 		return Tried{}, fault.New(fault.NotFound, "Revision %d of %s has no tool %q.", t.Revision.Number, t.Server.Slug, t.Tool)
 	}
-	v, err := newValidator(tool.InputSchema)
+	v, err := newValidator(tool.InputSchema) // of a toolset's tool: of the copy, for the record
 	if err != nil {
 		return Tried{}, fault.New(fault.InvalidSpec, "The input schema of %s cannot be used: nobody could call it.", tool.Name).Because(err)
 	}
@@ -58,7 +58,11 @@ func (g *Gateway) Try(ctx context.Context, t TryCall) (Tried, error) {
 		tenant: t.Tenant, hosted: registry.Hosted{Server: t.Server, Revision: t.Revision},
 		principal: authn.Principal{Tenant: t.Tenant.ID, User: t.User, Client: ConsoleClient, Scopes: []string{tool.Scope}},
 	}
-	c := newToolCall(ex, t.Revision, tool, v, t.Arguments)
+	ex.hosted.Server.Tenant = t.Tenant.ID
+	c, err := g.tried(ctx, ex, tool, v, t.Arguments)
+	if err != nil {
+		return Tried{CallID: c.id}, g.recordRefusal(ctx, c, err)
+	}
 	c.givenKey, c.draft = t.Key, t.Server.Active == ""
 	c.progress, c.trace = func(float64, float64, string) {}, traceparent(nil, ex)
 	res, err := g.run(ctx, c)
@@ -78,6 +82,16 @@ func (g *Gateway) Try(ctx context.Context, t TryCall) (Tried, error) {
 		}
 	}
 	return tried, nil
+}
+
+// tried makes the call of exactly the revision's tool; of a toolset's, of the tool
+// as its server has it now.
+func (g *Gateway) tried(ctx context.Context, ex *exchange, tool *registry.Tool, v *validator, arguments json.RawMessage) (*call, error) {
+	t := &directTool{revision: ex.hosted.Revision, tool: tool, validator: v}
+	if tool.Origin != nil {
+		return g.toolCall(ctx, ex, t, arguments, true)
+	}
+	return newToolCall(ex, t.revision, tool, v, arguments), nil
 }
 
 // readable is the text of a result; what is none is named.
@@ -100,19 +114,24 @@ func readable(content []mcp.Content) string {
 
 // newToolCall is a call of a tool, without what its caller has to say.
 func newToolCall(ex *exchange, rev registry.Revision, tool *registry.Tool, v *validator, input json.RawMessage) *call {
-	check, takes, token := v.check, mayConfirm(tool), ""
-	if takes {
-		var err error
-		if input, token, err = takeConfirmation(input); err != nil {
-			check = func(json.RawMessage) error { return err }
-		}
-	}
 	id := newCallID()
-	return &call{
-		confirmation: token, takesConfirmation: takes,
+	c := &call{
 		ex: ex, id: id, key: id, op: runtime.CallTool, name: tool.Name, scope: tool.Scope, hash: tool.Hash,
 		risk: tool.Risk, repeat: tool.Risk == registry.Reads || tool.Idempotent || tool.Idempotency.Repeatable,
 		timeout:  timeoutOf(tool.Timeout),
-		revision: rev, tool: tool, input: input, began: time.Now(), check: check,
+		revision: rev, tool: tool, began: time.Now(), check: v.check,
 	}
+	return c.with(input)
+}
+
+// with gives a call its arguments.
+func (c *call) with(input json.RawMessage) *call {
+	if c.takesConfirmation = mayConfirm(c.tool); c.takesConfirmation {
+		var err error
+		if input, c.confirmation, err = takeConfirmation(input); err != nil {
+			c.check = func(json.RawMessage) error { return err }
+		}
+	}
+	c.input, c.given = input, input
+	return c
 }

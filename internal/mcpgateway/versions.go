@@ -101,11 +101,13 @@ func (c *call) marked(res *mcp.CallToolResult) *mcp.CallToolResult {
 	return &out
 }
 
-func (g *Gateway) choose(ctx context.Context, ex *exchange, rev registry.Revision, tool *registry.Tool, v *validator) (chosen, error) {
-	c := chosen{revision: rev, tool: tool, validator: v, access: tool.Risk.Access()}
+// choose finds the state of a tool that its caller gets, at the server that has it.
+func (g *Gateway) choose(ctx context.Context, ex *exchange, h *registry.Hosted, t *directTool) (chosen, error) {
+	tool := t.tool
+	c := chosen{revision: t.revision, tool: tool, validator: t.validator, access: tool.Risk.Access()}
 	var err error
 	if tool.Replaces != nil {
-		if c, err = g.version(ctx, ex, c); err != nil {
+		if c, err = g.version(ctx, ex, h, c); err != nil {
 			return c, err
 		}
 	}
@@ -131,12 +133,12 @@ func retired(t *registry.Tool) *fault.Error {
 // version finds what the caller listed, where the tool took the place of an
 // earlier version of itself. Fixes apply to that at once: how a tool is kept safe
 // is the active revision's, but for which fields its answer has.
-func (g *Gateway) version(ctx context.Context, ex *exchange, c chosen) (chosen, error) {
-	listed, err := g.listings.of(ctx, ex)
+func (g *Gateway) version(ctx context.Context, ex *exchange, h *registry.Hosted, c chosen) (chosen, error) {
+	listed, err := g.listings.of(ctx, ex, h.Server.ID)
 	if err != nil || listed == "" || listed == c.revision.ID {
 		return c, err
 	}
-	b, err := g.servers.older(ctx, ex.hosted, listed)
+	b, err := g.servers.older(ctx, *h, listed)
 	if err != nil {
 		return c, err
 	}
@@ -144,7 +146,7 @@ func (g *Gateway) version(ctx context.Context, ex *exchange, c chosen) (chosen, 
 	if old == nil {
 		return c, nil
 	}
-	sunset, err := g.window(ctx, ex, c, old)
+	sunset, err := g.window(ctx, h, c, old)
 	if err != nil || sunset == "" {
 		return c, err
 	}
@@ -187,8 +189,8 @@ const maxWindows = 100
 // window is until when callers of old may go on with it, or empty where the
 // active tool takes their calls: because it does what they expect, or because it
 // was published to break them at once.
-func (g *Gateway) window(ctx context.Context, ex *exchange, c chosen, old *directTool) (sunset registry.Date, err error) {
-	b := g.servers.complete(ex.hosted)
+func (g *Gateway) window(ctx context.Context, h *registry.Hosted, c chosen, old *directTool) (sunset registry.Date, err error) {
+	b := g.servers.complete(*h)
 	key := string(old.revision.ID) + " " + c.tool.Name
 	b.mu.Lock()
 	sunset, known := b.windows[key]
@@ -197,7 +199,7 @@ func (g *Gateway) window(ctx context.Context, ex *exchange, c chosen, old *direc
 		return sunset, nil
 	}
 	if breaksCallers(old.tool, c.tool) && versionOf(c.tool) > versionOf(old.tool) {
-		if sunset, err = g.sunsetOf(ctx, ex, c, old); err != nil {
+		if sunset, err = g.sunsetOf(ctx, h, c, old); err != nil {
 			return "", err
 		}
 	}
@@ -221,12 +223,12 @@ func breaksCallers(old, now *registry.Tool) bool {
 
 // sunsetOf finds the newest word on a version's day: the active revision's, or
 // that of the one which replaced it, when there were further ones since.
-func (g *Gateway) sunsetOf(ctx context.Context, ex *exchange, c chosen, old *directTool) (registry.Date, error) {
+func (g *Gateway) sunsetOf(ctx context.Context, h *registry.Hosted, c chosen, old *directTool) (registry.Date, error) {
 	version := versionOf(old.tool)
 	if c.tool.Replaces.Version == version {
 		return c.tool.Replaces.Sunset, nil
 	}
-	between, err := g.cfg.Versions.RevisionsBefore(ctx, ex.tenant.ID, ex.hosted.Server.ID, c.revision.Number, maxWindows)
+	between, err := g.cfg.Versions.RevisionsBefore(ctx, h.Server.Tenant, h.Server.ID, c.revision.Number, maxWindows)
 	if err != nil {
 		return "", err
 	}
@@ -244,8 +246,15 @@ func (g *Gateway) sunsetOf(ctx context.Context, ex *exchange, c chosen, old *dir
 // callNamed finds the tool of a call that the SDK's server of another revision
 // has, or that the active one does not have any more.
 func (g *Gateway) callNamed(ctx context.Context, ex *exchange, req *mcp.CallToolRequest) (mcp.Result, error) {
-	if t := g.servers.complete(ex.hosted).tools[req.Params.Name]; t != nil {
-		return g.callTool(ctx, t.revision, t.tool, t.validator, req), nil
+	b := g.servers.complete(ex.hosted)
+	if own := b.own[req.Params.Name]; own != nil {
+		return own(ctx, req)
+	}
+	if b.own != nil {
+		return nil, unlisted(req.Params.Name)
+	}
+	if t := b.tools[req.Params.Name]; t != nil {
+		return g.callTool(ctx, t.revision, t.tool, t.validator, req)
 	}
 	if t, err := g.removed(ctx, ex, req.Params.Name); err != nil {
 		return nil, rpcError(fault.Of(err), "")
@@ -259,7 +268,7 @@ func (g *Gateway) callNamed(ctx context.Context, ex *exchange, req *mcp.CallTool
 // removed is a tool that the caller listed as deprecated, and that is there no
 // more: they are told its successor.
 func (g *Gateway) removed(ctx context.Context, ex *exchange, name string) (*directTool, error) {
-	listed, err := g.listings.of(ctx, ex)
+	listed, err := g.listings.of(ctx, ex, ex.hosted.Server.ID)
 	if err != nil || listed == "" || listed == ex.hosted.Revision.ID {
 		return nil, err
 	}

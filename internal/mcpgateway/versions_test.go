@@ -29,17 +29,17 @@ type shelf struct {
 	now    atomic.Pointer[time.Time]
 }
 
-func (s *shelf) ListedRevision(_ context.Context, _ tenants.ID, grant string, _ registry.ServerID) (registry.RevisionID, error) {
+func (s *shelf) ListedRevision(_ context.Context, _ tenants.ID, grant string, server registry.ServerID) (registry.RevisionID, error) {
 	s.reads.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.listed[grant], nil
+	return s.listed[grant+" "+string(server)], nil
 }
 
-func (s *shelf) RememberListed(_ context.Context, _ tenants.ID, grant string, _ registry.ServerID, r registry.RevisionID) error {
+func (s *shelf) RememberListed(_ context.Context, _ tenants.ID, grant string, server registry.ServerID, r registry.RevisionID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.listed[grant] = r
+	s.listed[grant+" "+string(server)] = r
 	return nil
 }
 
@@ -304,11 +304,11 @@ func TestFixesApplyToOldSessions(t *testing.T) {
 		tools["look"].Risk = registry.Destructive
 		tools["look"].Guard.Mask, tools["look"].Guard.Fields = []string{"email"}, []string{"new"}
 	})
-	s.listed["gr"] = s.all[0].ID
+	s.listed["gr "+string(server1)] = s.all[0].ID
 	old, tool := w.gateway.servers.complete(registry.Hosted{Server: w.hosted.Server, Revision: s.all[0]}), w.gateway.servers.complete(w.hosted).tools["look"]
 	ex := &exchange{tenant: w.tenant, hosted: w.hosted}
 	ex.principal.Grant = "gr"
-	c, err := w.gateway.choose(t.Context(), ex, tool.revision, tool.tool, tool.validator)
+	c, err := w.gateway.choose(t.Context(), ex, &ex.hosted, tool)
 	if err != nil || c.tool.Hash != old.tools["look"].tool.Hash || c.tool.Confirmation.Message != "the active one's" || c.tool.Risk != registry.Destructive ||
 		c.access != registry.ReadAccess || !slices.Equal(c.tool.Guard.Mask, []string{"email"}) || c.tool.Guard.Fields != nil {
 		t.Errorf("%+v %+v, %v", c, c.tool, err)
@@ -379,7 +379,7 @@ func BenchmarkChoose(b *testing.B) {
 	tool := w.gateway.servers.complete(w.hosted).tools["look"]
 	ex := &exchange{tenant: w.tenant, hosted: w.hosted}
 	for b.Loop() {
-		if _, err := w.gateway.choose(b.Context(), ex, tool.revision, tool.tool, tool.validator); err != nil {
+		if _, err := w.gateway.choose(b.Context(), ex, &ex.hosted, tool); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -85,12 +85,15 @@ func oneLine(s string, max int) string { return pages.Text(s, max) }
 func (p *pending) dryRun(c *call) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Nothing was done yet. The call would do this: %s\n", p.Message)
-	fmt.Fprintf(&b, "Tool: %s on %s, risk: %s.\n", c.name, c.ex.hosted.Server.Slug, c.risk)
+	fmt.Fprintf(&b, "Tool: %s, risk: %s.\n", c.inFull(), c.risk)
 	fmt.Fprintf(&b, "Arguments: %s\n", oneLine(string(orObject(c.input)), maxWords))
 	how := fmt.Sprintf("the argument confirmation=%q", p.Confirmation)
+	if c.via != nil && c.via.executed {
+		how = fmt.Sprintf("in them confirmation=%q", p.Confirmation)
+	}
 	if !c.takesConfirmation {
 		how = fmt.Sprintf("%s: %q in _meta", metaConfirmation, p.Confirmation)
 	}
-	fmt.Fprintf(&b, "If this is what your person wants, call %s again with the same arguments and %s, within %s. If you are not sure, ask them first.", c.name, how, p.good)
+	fmt.Fprintf(&b, "If this is what your person wants, call %s again with the same arguments and %s, within %s. If you are not sure, ask them first.", c.again(), how, p.good)
 	return b.String()
 }

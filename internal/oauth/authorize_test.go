@@ -365,7 +365,7 @@ func TestResourceMustBeOneServerOfThisTenant(t *testing.T) {
 		wantRedirectError(t, a.authorize(browser, set("resource", resource)), w, "invalid_target")
 	}
 	wantRedirectError(t, a.authorize(browser, func(q url.Values) { q["resource"] = []string{w.acme.orders, w.acme.crm} }), w, "invalid_target")
-	for _, resource := range []string{w.acme.orders, w.acme.orders + "/", strings.Replace(w.acme.orders, "http://", "HTTP://", 1)} {
+	for _, resource := range []string{w.acme.base + "/sse/orders", w.acme.base + "/sse/orders/", w.acme.orders, w.acme.orders + "/", strings.Replace(w.acme.orders, "http://", "HTTP://", 1)} {
 		if got := w.connect(a, set("resource", resource)).claims["aud"]; got != w.acme.orders {
 			t.Errorf("%s became the audience %v", resource, got)
 		}

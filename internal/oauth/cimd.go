@@ -55,7 +55,7 @@ type cachedDocument struct {
 func newDocuments(loopback bool, now func() time.Time) *documents {
 	d := &documents{loopback: loopback, now: now, cached: map[string]cachedDocument{}}
 	d.client = &http.Client{
-		Transport: newTransport(publicDialer{loopback: loopback}),
+		Transport: newTransport(outside(loopback)),
 		Timeout:   documentTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return errors.New("redirected")

@@ -47,6 +47,11 @@ func (s *Server) showConnections(c echo.Context) error {
 		}
 		p.Connections = append(p.Connections, connection(g, d))
 	}
+	if s.Accounts != nil {
+		if p.Accounts, err = s.Accounts(ctx, t, session.User.ID); err != nil {
+			return s.showError(c, t, err)
+		}
+	}
 	consent.Connections(c.Response(), p)
 	return nil
 }

@@ -18,7 +18,9 @@ type Net struct {
 
 // UseNet replaces the network, and nothing of the checks.
 func (s *Server) UseNet(n Net) {
-	tr := newTransport(publicDialer{loopback: s.AllowLoopbackCIMD, lookup: n.Lookup, dial: n.Dial})
+	to := outside(s.AllowLoopbackCIMD)
+	to.Lookup, to.Dial = n.Lookup, n.Dial
+	tr := newTransport(to)
 	tr.TLSClientConfig = n.TLS
 	s.documents.client.Transport = tr
 	if n.Limit != 0 {

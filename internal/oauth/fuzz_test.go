@@ -111,10 +111,11 @@ func FuzzRegistration(f *testing.F) {
 	})
 }
 
-// Whatever maps to a server is that server's resource identifier, written
-// differently in case of scheme and host and a slash at the end at most.
+// Whatever maps to a server is that server's resource identifier, or the URL of
+// its HTTP+SSE transport, written differently in case of scheme and host and a
+// slash at the end at most.
 func FuzzResource(f *testing.F) {
-	for _, s := range []string{"http://127.0.0.1:8080/t/acme/mcp/orders", "HTTP://127.0.0.1:8080/t/acme/mcp/orders/", "http://127.0.0.1:8080/t/acme/mcp/../mcp/orders", "http://127.0.0.1:8080/t/acme/mcp/orders?x", "http://127.0.0.1:8080/t/acme", "http://127.0.0.1:8080/t/acme/mcp/or%64ers"} {
+	for _, s := range []string{"http://127.0.0.1:8080/t/acme/mcp/orders", "HTTP://127.0.0.1:8080/t/acme/mcp/orders/", "http://127.0.0.1:8080/t/acme/mcp/../mcp/orders", "http://127.0.0.1:8080/t/acme/mcp/orders?x", "http://127.0.0.1:8080/t/acme", "http://127.0.0.1:8080/t/acme/mcp/or%64ers", "http://127.0.0.1:8080/t/acme/sse/orders", "http://127.0.0.1:8080/t/acme/sse/mcp/orders"} {
 		f.Add(s)
 	}
 	sites, err := site.Parse("http://127.0.0.1:8080/t/{tenant}")
@@ -132,6 +133,9 @@ func FuzzResource(f *testing.F) {
 			want = sites.Base("acme")
 		}
 		got := strings.TrimSuffix(raw, "/")
+		if sse := sites.SSE("acme", slug); !whole && strings.EqualFold(got, sse) {
+			want = sse
+		}
 		if whole {
 			got = strings.TrimSuffix(got, "/mcp")
 		}

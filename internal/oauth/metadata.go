@@ -66,7 +66,14 @@ type resourceMetadata struct {
 }
 
 // showResource describes one MCP endpoint. Its scopes are the server's.
-func (s *Server) showResource(c echo.Context) error {
+func (s *Server) showResource(c echo.Context) error { return s.showEndpoint(c, s.Sites.Resource) }
+
+// showSSEResource describes the endpoint of a server for the HTTP+SSE transport.
+// A client compares the resource with the URL that it was given (RFC 9728 section
+// 3.3), so that it must be this one; a token for it is one for the server.
+func (s *Server) showSSEResource(c echo.Context) error { return s.showEndpoint(c, s.Sites.SSE) }
+
+func (s *Server) showEndpoint(c echo.Context, url func(tenant, server string) string) error {
 	ctx := c.Request().Context()
 	t, slug := site.From(ctx), c.Param("server")
 	if tenants.ValidSlug(slug) != nil {
@@ -79,7 +86,7 @@ func (s *Server) showResource(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return cached(c, s.resourceOf(t, s.Sites.Resource(t.Slug, slug), h.Server.Title, h.Revision.Definition.Scopes()))
+	return cached(c, s.resourceOf(t, url(t.Slug, slug), h.Server.Title, h.Revision.Definition.Scopes()))
 }
 
 // showAPIResource describes the platform API. Its scopes are permissions: what

@@ -77,6 +77,12 @@ func TestProtectedResourceMetadata(t *testing.T) {
 			t.Errorf("scopes %v", got)
 		}
 	}
+	// A client compares what stands there with the URL that it was given.
+	for _, u := range []string{host + "/.well-known/oauth-protected-resource/t/acme/sse/orders", host + "/.well-known/oauth-protected-resource/t/acme/sse/orders/"} {
+		if m := w.get(u, "").json(t); m["resource"] != w.acme.base+"/sse/orders" || m["authorization_servers"].([]any)[0] != w.acme.base {
+			t.Errorf("%s: %v", u, m)
+		}
+	}
 	res := w.get(host+"/.well-known/oauth-protected-resource/t/acme", "")
 	if m := res.json(t); m["resource"] != w.acme.base || m["authorization_servers"].([]any)[0] != w.acme.base || m["scopes_supported"] != nil {
 		t.Errorf("%s", res.body)

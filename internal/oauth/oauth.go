@@ -24,6 +24,7 @@ import (
 	"github.com/ory/fosite"
 
 	"latchkey/internal/callers"
+	"latchkey/internal/consent"
 	"latchkey/internal/fault"
 	"latchkey/internal/registry"
 	"latchkey/internal/signin"
@@ -70,6 +71,9 @@ type Config struct {
 	APIKeys  APIKeys
 	Sealer   Sealer
 	SignIn   SignIn
+	// Accounts lists a person's accounts at upstreams, to show beside what they
+	// let in; nil: there are none.
+	Accounts func(ctx context.Context, t tenants.Tenant, u tenants.UserID) ([]consent.Account, error)
 
 	// AllowLoopbackCIMD lets client documents be fetched from this machine,
 	// also by http: for development only.
@@ -178,6 +182,8 @@ func (s *Server) endpoints() []endpoint {
 		{http.MethodGet, "/.well-known/oauth-protected-resource", "", true, s.showTenantResource},
 		{http.MethodGet, "/.well-known/oauth-protected-resource/mcp/:server", "", true, s.showResource},
 		{http.MethodGet, "/.well-known/oauth-protected-resource/mcp/:server/", "", true, s.showResource},
+		{http.MethodGet, "/.well-known/oauth-protected-resource/sse/:server", "", true, s.showSSEResource},
+		{http.MethodGet, "/.well-known/oauth-protected-resource/sse/:server/", "", true, s.showSSEResource},
 		{http.MethodGet, "/.well-known/oauth-protected-resource/api/v1", "", true, s.showAPIResource},
 		{http.MethodGet, "/jwks", "jwks_uri", true, s.showKeys},
 

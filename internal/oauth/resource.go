@@ -49,7 +49,11 @@ func (s *Server) serverOfResource(t tenants.Tenant, raw string) (slug string, wh
 	if canonical == base || canonical == base+"/mcp" {
 		return "", true, true
 	}
-	slug, ok = strings.CutPrefix(canonical, base+"/mcp/")
+	// The endpoint of the HTTP+SSE transport is another way to the same server:
+	// what is granted, and the token's audience, is the server.
+	if slug, ok = strings.CutPrefix(canonical, base+"/sse/"); !ok {
+		slug, ok = strings.CutPrefix(canonical, base+"/mcp/")
+	}
 	return slug, false, ok && tenants.ValidSlug(slug) == nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"latchkey/internal/fault"
 	"latchkey/internal/fresh"
+	"latchkey/internal/health"
 	"latchkey/internal/registry"
 	"latchkey/internal/switches"
 	"latchkey/internal/tenants"
@@ -23,6 +24,7 @@ type Cached struct {
 	listed  *fresh.Cache[listedKey, registry.RevisionID]
 	off     *fresh.Cache[tenants.ID, *switches.Set]
 	limits  *fresh.Cache[tenants.ID, tenants.Limits]
+	health  *fresh.Cache[tenants.ID, health.Set]
 	// OnChange, if set before Run, hears every change after the caches did.
 	OnChange func(Change)
 }
@@ -71,6 +73,7 @@ func NewCached(db *DB) *Cached {
 			own, err := db.OwnLimits(ctx, t)
 			return own.Or(tenants.DefaultLimits), err
 		}),
+		health: fresh.New(10_000, func(t tenants.ID) string { return string(t) }, db.ServerHealth),
 	}
 }
 
@@ -113,6 +116,11 @@ func (c *Cached) Limits(ctx context.Context, t tenants.ID) (tenants.Limits, erro
 	return c.limits.Get(ctx, t)
 }
 
+// ServerHealth is DB's, from memory.
+func (c *Cached) ServerHealth(ctx context.Context, t tenants.ID) (health.Set, error) {
+	return c.health.Get(ctx, t)
+}
+
 // Run listens for changes until ctx ends.
 func (c *Cached) Run(ctx context.Context) {
 	c.Listen(ctx, func(ch Change) {
@@ -135,6 +143,7 @@ func (c *Cached) apply(ch Change) {
 		c.listed.Hearing(hearing)
 		c.off.Hearing(hearing)
 		c.limits.Hearing(hearing)
+		c.health.Hearing(hearing)
 	case "tenant":
 		c.tenants.Drop(func(string) bool { return true })
 	case "access":
@@ -146,6 +155,8 @@ func (c *Cached) apply(ch Change) {
 		c.off.Drop(func(k tenants.ID) bool { return k == t })
 	case "limits":
 		c.limits.Drop(func(id tenants.ID) bool { return id == t })
+	case "health":
+		c.health.Drop(func(id tenants.ID) bool { return id == t })
 	case "grant":
 		c.grants.Drop(func(k grantKey) bool { return k.tenant == t && k.grant == ch.ID })
 	case "listed":

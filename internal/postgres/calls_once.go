@@ -45,39 +45,49 @@ const claimQuery = `
 // also where it does not give way, so that it is there to be read.
 func (db *DB) ClaimCall(ctx context.Context, t tenants.ID, n idempotency.CallName, c idempotency.Claim) (was idempotency.Call, taken bool, err error) {
 	defer fault.Wrap(&err, "postgres.ClaimCall(%s, %s)", t, c.CallID)
-	args := []any{t, n.User, n.Server, n.Key[:], c.Tool, c.Request[:], c.CallID, c.Upstream, c.Now, c.RunsUntil, c.RunsUntil.Add(c.Keep), c.Again}
-	took := func(upstream []string) bool {
-		if len(upstream) == 0 {
-			return false
-		}
-		was = idempotency.Call{ID: c.CallID, Tool: c.Tool, Request: c.Request, Upstream: upstream[0], State: idempotency.Running, BeganAt: c.Now, RunsUntil: c.RunsUntil}
-		return true
-	}
+	args := claimArgs(t, n, c)
 	err = db.stepInTenant(ctx, t, claimQuery, args, func(r pgx.BatchResults) error {
 		rows, _ := r.Query()
 		upstream, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		taken = took(upstream)
+		if taken = len(upstream) == 1; taken {
+			was = claimed(c, upstream[0])
+		}
 		return err
 	})
 	if err == nil && taken || err != nil && !onceMore(ctx, err) {
 		return was, taken && err == nil, err
 	}
 	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		upstream, err := many(ctx, tx, pgx.RowTo[string], claimQuery, args...)
-		if err != nil {
-			return err
-		}
-		if taken = took(upstream); taken {
-			return nil
-		}
-		if was, err = one(ctx, tx, scanCall, callQuery, n.User, n.Server, n.Key[:]); err != nil || !was.Overdue(c.Now) {
-			return err
-		}
-		was.State, was.Lost = idempotency.Unknown, true
-		_, err = tx.Exec(ctx, `UPDATE calls_once SET state = 'unknown' WHERE user_id = $1 AND server_id = $2 AND key = $3`, n.User, n.Server, n.Key[:])
+		was, taken, err = claimCall(ctx, tx, t, n, c)
 		return err
 	})
 	return was, taken && err == nil, err
+}
+
+// claimed is the call that a claim has become.
+func claimed(c idempotency.Claim, upstream string) idempotency.Call {
+	return idempotency.Call{ID: c.CallID, Tool: c.Tool, Request: c.Request, Upstream: upstream, State: idempotency.Running, BeganAt: c.Now, RunsUntil: c.RunsUntil}
+}
+
+func claimArgs(t tenants.ID, n idempotency.CallName, c idempotency.Claim) []any {
+	return []any{t, n.User, n.Server, n.Key[:], c.Tool, c.Request[:], c.CallID, c.Upstream, c.Now, c.RunsUntil, c.RunsUntil.Add(c.Keep), c.Again}
+}
+
+// claimCall is ClaimCall in a transaction.
+func claimCall(ctx context.Context, tx pgx.Tx, t tenants.ID, n idempotency.CallName, c idempotency.Claim) (was idempotency.Call, taken bool, err error) {
+	upstream, err := many(ctx, tx, pgx.RowTo[string], claimQuery, claimArgs(t, n, c)...)
+	if err != nil {
+		return was, false, err
+	}
+	if len(upstream) == 1 {
+		return claimed(c, upstream[0]), true, nil
+	}
+	if was, err = one(ctx, tx, scanCall, callQuery, n.User, n.Server, n.Key[:]); err != nil || !was.Overdue(c.Now) {
+		return was, false, err
+	}
+	was.State, was.Lost = idempotency.Unknown, true
+	_, err = tx.Exec(ctx, `UPDATE calls_once SET state = 'unknown' WHERE user_id = $1 AND server_id = $2 AND key = $3`, n.User, n.Server, n.Key[:])
+	return was, false, err
 }
 
 // onceMore reports whether a statement that failed is worth another try: its
@@ -97,21 +107,38 @@ func (db *DB) CallNamed(ctx context.Context, t tenants.ID, n idempotency.CallNam
 	return c, err
 }
 
+// ProlongCall moves on by when a call must have ended, and with it its day.
+func (db *DB) ProlongCall(ctx context.Context, t tenants.ID, n idempotency.CallName, callID string, runsUntil time.Time) (err error) {
+	defer fault.Wrap(&err, "postgres.ProlongCall(%s, %s)", t, callID)
+	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `
+			UPDATE calls_once SET expires_at = expires_at + ($5 - runs_until), runs_until = $5
+			WHERE user_id = $1 AND server_id = $2 AND key = $3 AND call_id = $4 AND state = 'running' AND runs_until < $5`,
+			n.User, n.Server, n.Key[:], callID, runsUntil)
+		return err
+	})
+}
+
 // EndCall says what came of a call, as long as the name is still its own.
 func (db *DB) EndCall(ctx context.Context, t tenants.ID, n idempotency.CallName, callID string, e idempotency.End) (err error) {
 	defer fault.Wrap(&err, "postgres.EndCall(%s, %s)", t, callID)
-	const query = `
-		UPDATE calls_once SET state = $5, result = $6, expires_at = $7
-		WHERE user_id = $1 AND server_id = $2 AND key = $3 AND call_id = $4`
-	args := []any{n.User, n.Server, n.Key[:], callID, string(e.State), e.Sealed, e.ExpiresAt}
-	err = db.stepInTenant(ctx, t, query, args, func(r pgx.BatchResults) error { _, err := r.Exec(); return err })
+	args := endCallArgs(n, callID, e)
+	err = db.stepInTenant(ctx, t, endCallQuery, args, func(r pgx.BatchResults) error { _, err := r.Exec(); return err })
 	if err == nil || !onceMore(ctx, err) {
 		return err
 	}
 	return db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, query, args...)
+		_, err := tx.Exec(ctx, endCallQuery, args...)
 		return err
 	})
+}
+
+const endCallQuery = `
+	UPDATE calls_once SET state = $5, result = $6, expires_at = $7
+	WHERE user_id = $1 AND server_id = $2 AND key = $3 AND call_id = $4`
+
+func endCallArgs(n idempotency.CallName, callID string, e idempotency.End) []any {
+	return []any{n.User, n.Server, n.Key[:], callID, string(e.State), e.Sealed, e.ExpiresAt}
 }
 
 // collectCalls is how many rows one statement removes: a day of them must not

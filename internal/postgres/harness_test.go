@@ -11,19 +11,23 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"latchkey/internal/accounts"
 	"latchkey/internal/approvals"
 	"latchkey/internal/audit"
 	"latchkey/internal/callers"
 	"latchkey/internal/events"
 	"latchkey/internal/fault"
 	"latchkey/internal/guard"
+	"latchkey/internal/health"
 	"latchkey/internal/idempotency"
 	"latchkey/internal/oauth"
 	"latchkey/internal/postgres"
 	"latchkey/internal/postgres/postgrestest"
 	"latchkey/internal/registry"
+	"latchkey/internal/runtime"
 	"latchkey/internal/signin"
 	"latchkey/internal/switches"
+	"latchkey/internal/tasks"
 	"latchkey/internal/tenants"
 	"latchkey/internal/testenv"
 )
@@ -100,7 +104,11 @@ type place struct {
 	event          string
 	kept           guard.Kept
 	confirmation   approvals.Confirmation
+	trial          registry.RevisionID
 	approval       approvals.Approval
+	task           tasks.Task
+	account        accounts.Account
+	flow           accounts.Flow
 }
 
 var began = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
@@ -186,7 +194,72 @@ func settle(t testing.TB, db *postgres.DB, slug string) *place {
 	check(t, err)
 	_, err = db.ApproversToTell(ctx, p.id, toldOf(p), began)
 	check(t, err)
+	settleOffers(t, db, p)
+	p.task = askingTask(t, db, p)
+	p.account, err = db.PutUpstreamAccount(ctx, p.id, accountOf(p))
+	check(t, err)
+	check(t, db.PutUpstreamClient(ctx, p.id, upstreamClientOf(p)))
+	p.flow = flowOf(p)
+	check(t, db.BeginUpstreamFlow(ctx, p.id, p.flow, began))
 	return p
+}
+
+// settleOffers has a server whose upstream offers something else than what is
+// pinned, after an offer that was refused.
+func settleOffers(t testing.TB, db *postgres.DB, p *place) {
+	t.Helper()
+	ctx := context.Background()
+	for _, text := range []string{"pinned", "refused", "pending"} {
+		_, err := db.SeeOffer(ctx, p.id, p.server.ID, offerOf(text), began)
+		check(t, err)
+		if text == "refused" {
+			o := offerOf(text)
+			check(t, db.RefuseOffer(ctx, p.id, p.server.ID, o.Hash(), "test", began))
+		}
+	}
+	check(t, db.AwaitOffer(ctx, p.id, p.server.ID, registry.Awaited{Revision: p.revision.ID, By: "test"}))
+	check(t, db.PutServerHealth(ctx, p.id, health.Record{Server: p.server.ID, State: health.Degraded, Since: began, Checked: began, Next: began, Code: "upstream_unavailable"}))
+	p.trial = registry.RevisionID(tenants.RandomID("rv"))
+	check(t, db.PutTrial(ctx, p.id, runtime.Opening{Tenant: p.id, Server: p.server.ID, Revision: p.trial}, true, began.Add(time.Hour)))
+}
+
+func offerOf(text string) registry.Offer {
+	o := registry.Offer{Protocol: "2026-07-28", Instructions: text, Tools: []registry.OfferedTool{{Name: "say", Definition: json.RawMessage(`{"name":"say","inputSchema":{"type":"object"}}`)}}}
+	o.Seal()
+	return o
+}
+
+// askingTask is one that runs and waits for an answer.
+func askingTask(t testing.TB, db *postgres.DB, p *place) tasks.Task {
+	t.Helper()
+	now := time.Now()
+	k := tasks.Task{
+		ID: tasks.NewID(), Tenant: p.id, Server: p.server.ID, User: p.user.ID, Client: p.client.ID, Grant: p.grant.ID, Tool: "say", Scope: "tool:say", Revision: p.revision.ID,
+		Risk: registry.Writes, CallID: tenants.RandomID("ca"), Timeout: time.Minute, TTL: time.Hour, Input: []byte("sealed"), CreatedAt: now, Deadline: now.Add(time.Hour), ExpiresAt: now.Add(2 * time.Hour),
+	}
+	_, _, err := db.CreateTask(t.Context(), k, nil, tasks.Bounds{PerTool: 10})
+	check(t, err)
+	claimed, ok, err := db.ClaimTask(t.Context(), "edge", time.Hour, false)
+	check(t, err)
+	if !ok || claimed.ID != k.ID {
+		t.Fatalf("claimed %+v", claimed)
+	}
+	check(t, db.BeginTask(t.Context(), &claimed, time.Hour))
+	check(t, db.AskTask(t.Context(), &claimed, tasks.Question{Key: "q1", Sealed: []byte("?")}))
+	return claimed
+}
+
+func accountOf(p *place) accounts.Account {
+	return accounts.Account{Server: p.server.ID, User: p.user.ID, State: accounts.Connected, Issuer: "https://as.example", ConnectedBy: p.user.ID, ConnectedAt: began, RenewedAt: began}
+}
+
+func upstreamClientOf(p *place) accounts.Client {
+	const at = "https://as.example"
+	return accounts.Client{Server: p.server.ID, ID: "c", How: accounts.Given, AuthMethod: "none", Issuer: at, Resource: at, Authorize: at, Token: at, FoundAt: began}
+}
+
+func flowOf(p *place) accounts.Flow {
+	return accounts.Flow{State: accounts.Hash(randomHash()), Server: p.server.ID, User: p.user.ID, By: p.user.ID, Verifier: "0123456789012345678901234567890123456789012", Expires: began.Add(time.Hour)}
 }
 
 func switchOf(p *place) switches.Switch {

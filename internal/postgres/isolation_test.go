@@ -20,23 +20,28 @@ import (
 	"latchkey/internal/callers"
 	"latchkey/internal/events"
 	"latchkey/internal/fault"
+	"latchkey/internal/health"
 	"latchkey/internal/idempotency"
 	"latchkey/internal/oauth"
 	"latchkey/internal/postgres"
 	"latchkey/internal/postgres/postgrestest"
 	"latchkey/internal/registry"
+	"latchkey/internal/runtime"
 	"latchkey/internal/signin"
 	"latchkey/internal/switches"
+	"latchkey/internal/tasks"
 	"latchkey/internal/tenants"
 )
 
 // notOneTenants lists the methods that are not about one tenant, so that a new
 // one has to be thought about.
 var notOneTenants = []string{
-	"Close", "Ping", "Health", "CheckSchema", "Endpoint", "Listen", "AcrossTenants", // of the database itself
-	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", "CollectAnswers", "CollectCalls", "CollectAgreements", "CollectResults", "InsertEvents", "CollectEvents", "EndSwitches", "CountSwitches", // named exceptions
+	"Close", "Ping", "Health", "CheckSchema", "Endpoint", "Listen", "Lead", "AcrossTenants", // of the database itself
+	"Tenants", "TenantBySlug", "PutTenant", "InsertAudit", "CollectOAuth", "CollectAnswers", "CollectCalls", "CollectAgreements", "CollectResults", "InsertEvents", "CollectEvents", "EndSwitches", "CountSwitches", "CountServerHealth", "Upstreams", "StaleTrials", // named exceptions
+	"CreateTask", "BeginTask", "KeepTask", "PutBack", "AskTask", "TakeAnswer", "WithdrawQuestion", "EndTask", // of the tenant that their task names: taskstest holds them to it
+	"ClaimTask", "CollectTasks", "CountTasks", // named exceptions
 	"RollUpUsage", "VerifyAudit", // of all tenants at once: sums and numbers of records
-	"AddAuditPartitions", "GrantKeys", "AddFirstGrantKey", // no tenant's rows
+	"AddAuditPartitions", "GrantKeys", "AddFirstGrantKey", "AnnounceEdge", "RetireEdge", "Edges", // no tenant's rows
 	"APIKeyByHash",                                                                                      // who holds a key need not say whose it is
 	"Operators", "Operator", "PutOperator", "DeleteOperator", "OperatorPassword", "SetOperatorPassword", // operators belong to no tenant
 	"CreateOperatorSession", "OperatorSession", "TouchOperatorSession", "DeleteOperatorSession",
@@ -88,6 +93,9 @@ var accesses = map[string]access{
 		_, err := db.CallNamed(ctx, t, p.called, began)
 		return sees(err)
 	}},
+	"ProlongCall": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.ProlongCall(ctx, t, p.called, p.call.CallID, began.Add(time.Hour))
+	}},
 	"EndCall": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		return 0, db.EndCall(ctx, t, p.called, p.call.CallID, idempotency.End{State: idempotency.Done, ExpiresAt: began.Add(time.Hour)})
 	}},
@@ -133,6 +141,51 @@ var accesses = map[string]access{
 	"KeptPart": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		_, err := db.KeptPart(ctx, t, p.kept.ID, 1, began)
 		return sees(err)
+	}},
+	"Offered": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		o, err := db.Offered(ctx, t, p.server.ID)
+		return sees(errors.Join(err, of(t, o.Tenant)))
+	}},
+	"AllOffered": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		all, err := db.AllOffered(ctx, t)
+		return len(all), err
+	}},
+	"SeeOffer": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.SeeOffer(ctx, t, p.server.ID, offerOf("seen"), began)
+		return sees(err)
+	}},
+	"PinOffer": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.PinOffer(ctx, t, p.server.ID, offerOf("pinned"), "test", began))
+	}},
+	"RefuseOffer": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		o := offerOf("pending")
+		return sees(db.RefuseOffer(ctx, t, p.server.ID, o.Hash(), "test", began))
+	}},
+	"AwaitOffer": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.AwaitOffer(ctx, t, p.server.ID, registry.Awaited{Revision: p.revision.ID, By: "test"}))
+	}},
+	"EndAwait": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.EndAwait(ctx, t, p.server.ID, p.revision.ID, "no"))
+	}},
+	"ServerHealth": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		set, err := db.ServerHealth(ctx, t)
+		return len(set), err
+	}},
+	"PutServerHealth": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.PutServerHealth(ctx, t, health.Record{Server: p.server.ID, State: health.Healthy, Since: began, Checked: began, Next: began}))
+	}},
+	"HintProbe": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.HintProbe(ctx, t, p.server.ID)
+	}},
+	"PutTrial": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.PutTrial(ctx, t, runtime.Opening{Server: p.server.ID, Revision: registry.RevisionID(tenants.RandomID("rv"))}, true, began))
+	}},
+	"Trial": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.Trial(ctx, t, p.trial)
+		return sees(err)
+	}},
+	"DropTrial": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return 0, db.DropTrial(ctx, t, p.trial)
 	}},
 	"UserByID": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		u, err := db.UserByID(ctx, t, p.user.ID)
@@ -468,6 +521,43 @@ var accesses = map[string]access{
 	"DeleteConsoleSession": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		return 0, db.DeleteConsoleSession(ctx, t, p.console.ID)
 	}},
+	"UpstreamAccount": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		_, err := db.UpstreamAccount(ctx, t, p.server.ID, p.user.ID)
+		return sees(err)
+	}},
+	"UpstreamAccounts": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		all, err := db.UpstreamAccounts(ctx, t, p.server.ID)
+		return len(all), err
+	}},
+	"UpstreamAccountsOf": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		all, err := db.UpstreamAccountsOf(ctx, t, p.user.ID)
+		return len(all), err
+	}},
+	"PutUpstreamAccount": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(second(db.PutUpstreamAccount(ctx, t, p.account)))
+	}},
+	"DeleteUpstreamAccount": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.DeleteUpstreamAccount(ctx, t, p.server.ID, p.user.ID))
+	}},
+	"ClaimRenewal": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		mine, err := db.ClaimRenewal(ctx, t, p.account, began, began.Add(time.Minute))
+		if !mine {
+			return 0, err
+		}
+		return sees(err)
+	}},
+	"UpstreamClient": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(second(db.UpstreamClient(ctx, t, p.server.ID)))
+	}},
+	"PutUpstreamClient": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.PutUpstreamClient(ctx, t, upstreamClientOf(p)))
+	}},
+	"BeginUpstreamFlow": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(db.BeginUpstreamFlow(ctx, t, flowOf(p), began))
+	}},
+	"TakeUpstreamFlow": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(second(db.TakeUpstreamFlow(ctx, t, p.flow.State)))
+	}},
 	"CreateConfirmation": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		return sees(db.CreateConfirmation(ctx, t, newConfirmation(p)))
 	}},
@@ -497,6 +587,26 @@ var accesses = map[string]access{
 	"ApproversToTell": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		us, err := db.ApproversToTell(ctx, t, toldOf(p), began.Add(time.Hour))
 		return len(us), err
+	}},
+	"Task": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		k, err := db.Task(ctx, t, p.task.ID)
+		if err == nil {
+			err = of(t, k.Tenant)
+		}
+		return sees(err)
+	}},
+	"TaskOfCall": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(second(db.TaskOfCall(ctx, t, p.task.CallID)))
+	}},
+	"Tasks": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		ks, err := db.Tasks(ctx, t, tasks.Query{Limit: 10})
+		return len(ks), err
+	}},
+	"CancelTask": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return sees(second(db.CancelTask(ctx, t, p.task.ID, "test", began)))
+	}},
+	"AnswerTask": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+		return db.AnswerTask(ctx, t, p.task.ID, []tasks.Answer{{Key: "q1", Sealed: []byte("x")}}, began)
 	}},
 	"DeleteSigningKeys": {silent: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 		return 0, db.DeleteSigningKeys(ctx, t, []string{p.key})

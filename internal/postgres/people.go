@@ -110,6 +110,16 @@ func (db *DB) Users(ctx context.Context, t tenants.ID) (us []tenants.User, err e
 	return us, err
 }
 
+// UsersAmong gives those of the people whom the tenant has, disabled ones too.
+func (db *DB) UsersAmong(ctx context.Context, t tenants.ID, all []tenants.UserID) (known []tenants.UserID, err error) {
+	defer fault.Wrap(&err, "postgres.UsersAmong(%s)", t)
+	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
+		known, err = many(ctx, tx, pgx.RowTo[tenants.UserID], `SELECT id FROM users WHERE id = ANY ($1) ORDER BY id`, all)
+		return err
+	})
+	return known, err
+}
+
 // PutUser creates a person or updates name and roles.
 func (db *DB) PutUser(ctx context.Context, t tenants.ID, email, name string, roles []string) (u tenants.User, err error) {
 	defer fault.Wrap(&err, "postgres.PutUser(%s)", t)

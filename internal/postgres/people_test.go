@@ -90,6 +90,10 @@ func init() {
 			m, err := db.Member(ctx, t, string(p.user.ID))
 			return sees(errors.Join(err, of(t, m.Tenant)))
 		}},
+		"UsersAmong": {call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
+			known, err := db.UsersAmong(ctx, t, []tenants.UserID{tenants.NewUserID(), p.user.ID})
+			return len(known), err
+		}},
 		"SaveMember": {creates: true, call: func(ctx context.Context, db *postgres.DB, t tenants.ID, p *place) (int, error) {
 			_, err := db.SaveMember(ctx, t, p.user.Email, "Somebody else", []string{"member"}, true)
 			return sees(err)

@@ -15,13 +15,13 @@ import (
 var _ registry.Store = (*DB)(nil)
 
 const (
-	serverColumns = `s.tenant_id, s.id, s.slug, s.kind, s.title, s.description, s.connection, s.connection_declared, s.secrets_set, s.pool, s.per_user,
+	serverColumns = `s.tenant_id, s.id, s.slug, s.kind, s.title, s.description, s.connection, s.connection_declared, s.secrets_set, s.secrets_version, s.pool, s.per_user,
 	coalesce(s.active_revision, ''), s.deleting_at IS NOT NULL, s.updated_at`
 	revisionColumns = `r.tenant_id, r.id, r.server_id, r.number, r.hash, r.kind, r.spec, r.declared, r.definition, r.created_at, r.created_by`
 )
 
 func serverFields(s *registry.Server) []any {
-	return []any{&s.Tenant, &s.ID, &s.Slug, &s.Kind, &s.Title, &s.Description, &s.Connection, &s.Declared, &s.SecretsSet, &s.Pool, &s.PerUser, &s.Active, &s.Deleting, &s.UpdatedAt}
+	return []any{&s.Tenant, &s.ID, &s.Slug, &s.Kind, &s.Title, &s.Description, &s.Connection, &s.Declared, &s.SecretsSet, &s.SecretsVersion, &s.Pool, &s.PerUser, &s.Active, &s.Deleting, &s.UpdatedAt}
 }
 
 func revisionFields(r *registry.Revision) []any {
@@ -112,15 +112,15 @@ func (db *DB) PutServer(ctx context.Context, t tenants.ID, s registry.Server) (o
 	}
 	err = db.InTenant(ctx, t, func(ctx context.Context, tx pgx.Tx) error {
 		out, err = one(ctx, tx, scanServer, `
-			INSERT INTO servers AS s (tenant_id, id, slug, kind, title, description, connection, connection_declared, secrets_set, pool, per_user)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+			INSERT INTO servers AS s (tenant_id, id, slug, kind, title, description, connection, connection_declared, secrets_set, secrets_version, pool, per_user)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 			ON CONFLICT (tenant_id, slug) DO UPDATE
-			SET (title, description, connection, connection_declared, secrets_set, pool, per_user, updated_at) =
-			    (EXCLUDED.title, EXCLUDED.description, EXCLUDED.connection, EXCLUDED.connection_declared, EXCLUDED.secrets_set, EXCLUDED.pool, EXCLUDED.per_user,
-			    CASE WHEN (s.title, s.description, s.connection, s.connection_declared::text, s.secrets_set, s.pool, s.per_user) =
-			         (EXCLUDED.title, EXCLUDED.description, EXCLUDED.connection, EXCLUDED.connection_declared::text, EXCLUDED.secrets_set, EXCLUDED.pool, EXCLUDED.per_user)
+			SET (title, description, connection, connection_declared, secrets_set, secrets_version, pool, per_user, updated_at) =
+			    (EXCLUDED.title, EXCLUDED.description, EXCLUDED.connection, EXCLUDED.connection_declared, EXCLUDED.secrets_set, EXCLUDED.secrets_version, EXCLUDED.pool, EXCLUDED.per_user,
+			    CASE WHEN (s.title, s.description, s.connection, s.connection_declared::text, s.secrets_set, s.secrets_version, s.pool, s.per_user) =
+			         (EXCLUDED.title, EXCLUDED.description, EXCLUDED.connection, EXCLUDED.connection_declared::text, EXCLUDED.secrets_set, EXCLUDED.secrets_version, EXCLUDED.pool, EXCLUDED.per_user)
 			         THEN s.updated_at ELSE now() END)
-			RETURNING `+serverColumns, t, s.ID, s.Slug, s.Kind, s.Title, s.Description, s.Connection, s.Declared, append([]string{}, s.SecretsSet...), s.Pool, s.PerUser)
+			RETURNING `+serverColumns, t, s.ID, s.Slug, s.Kind, s.Title, s.Description, s.Connection, s.Declared, append([]string{}, s.SecretsSet...), s.SecretsVersion, s.Pool, s.PerUser)
 		if err == nil {
 			err = registry.MayBecome(out, s)
 		}

@@ -2,15 +2,20 @@ package postgres_test
 
 import (
 	"testing"
+	"time"
 
+	"latchkey/internal/accounts/accountstest"
 	"latchkey/internal/approvals/approvalstest"
 	"latchkey/internal/audit/audittest"
 	"latchkey/internal/events/eventstest"
+	"latchkey/internal/health/healthtest"
 	"latchkey/internal/idempotency/idempotencytest"
+	"latchkey/internal/peers/peerstest"
 	"latchkey/internal/postgres/postgrestest"
 	"latchkey/internal/registry"
 	"latchkey/internal/registry/registrytest"
 	"latchkey/internal/switches/switchestest"
+	"latchkey/internal/tasks/taskstest"
 	"latchkey/internal/tenants"
 	"latchkey/internal/tenants/tenantstest"
 )
@@ -36,6 +41,31 @@ func TestRegistryStore(t *testing.T) {
 			check(t, err)
 			return ten.ID
 		}}
+	})
+}
+
+func TestOffersStore(t *testing.T) {
+	registrytest.RunOffers(t, func(t *testing.T) registrytest.OffersFixture {
+		db := postgrestest.New(t)
+		return registrytest.OffersFixture{Store: db, Registry: db, AddTenant: func(t *testing.T) tenants.ID {
+			ten, err := db.PutTenant(t.Context(), tenants.RandomID("tt"), "T")
+			check(t, err)
+			return ten.ID
+		}}
+	})
+}
+
+func TestHealthStore(t *testing.T) {
+	healthtest.Run(t, func(t *testing.T) healthtest.Fixture {
+		db := postgrestest.New(t)
+		f := healthtest.Fixture{Store: db}
+		for _, slug := range []string{"acme", "globex"} {
+			ten, _ := postgrestest.Tenant(t, db, slug)
+			s, err := db.PutServer(t.Context(), ten.ID, registry.Server{Slug: "orders", Kind: "echo", Title: "T"})
+			check(t, err)
+			f.Tenants, f.Servers = append(f.Tenants, ten.ID), append(f.Servers, s.ID)
+		}
+		return f
 	})
 }
 
@@ -93,5 +123,45 @@ func TestApprovalsStore(t *testing.T) {
 			check(t, err)
 		}
 		return f
+	})
+}
+
+func TestEdgesStore(t *testing.T) {
+	urls := postgrestest.Database(t)
+	owner := connect(t, urls.Superuser)
+	peerstest.Run(t, peerstest.Fixture{Store: postgrestest.Open(t, urls.App), Age: func(id string, by time.Duration) {
+		exec(t, owner, `UPDATE edges SET seen_at = seen_at - make_interval(secs => $2) WHERE id = $1`, id, by.Seconds())
+	}})
+}
+
+func TestTaskStore(t *testing.T) {
+	taskstest.Run(t, func(t *testing.T) taskstest.Fixture {
+		db := postgrestest.New(t)
+		acme, pat := postgrestest.Tenant(t, db, "acme")
+		globex, gus := postgrestest.Tenant(t, db, "globex")
+		serverOf := func(id tenants.ID) registry.ServerID {
+			s, err := db.PutServer(t.Context(), id, registry.Server{Slug: "orders", Kind: "echo", Title: "T"})
+			check(t, err)
+			return s.ID
+		}
+		return taskstest.Fixture{
+			Store: db, Calls: db, Tenant: acme.ID, Server: serverOf(acme.ID), User: pat, Elsewhere: globex.ID, ElsewhereOf: serverOf(globex.ID), ElsewhereWho: gus,
+			Suspend: func(t *testing.T, id tenants.ID) {
+				yes := true
+				_, err := db.UpdateTenant(t.Context(), id, tenants.TenantChange{Suspended: &yes})
+				check(t, err)
+			},
+		}
+	})
+}
+
+func TestAccountsStore(t *testing.T) {
+	accountstest.Run(t, func(t *testing.T) accountstest.Fixture {
+		db := postgrestest.New(t)
+		acme, pat := postgrestest.Tenant(t, db, "acme")
+		globex, _ := postgrestest.Tenant(t, db, "globex")
+		s, err := db.PutServer(t.Context(), acme.ID, registry.Server{Slug: "wiki", Kind: "remote", Title: "Wiki"})
+		check(t, err)
+		return accountstest.Fixture{Store: db, Tenant: acme.ID, Elsewhere: globex.ID, Server: s.ID, User: pat.ID}
 	})
 }

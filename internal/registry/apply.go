@@ -20,8 +20,8 @@ import (
 // a connection where workers can trade a grant for them, and nowhere else.
 type Provisioner interface {
 	// Provision tries the connection first: one that does not work changes
-	// nothing.
-	Provision(ctx context.Context, t tenants.ID, s Server, secrets map[string]secret.Text) error
+	// nothing. It gives what Server.SecretsVersion is then.
+	Provision(ctx context.Context, t tenants.ID, s Server, secrets map[string]secret.Text) (version string, err error)
 	// Forget removes all that Vault knows of a server. It may be repeated.
 	Forget(ctx context.Context, t tenants.ID, id ServerID) error
 }
@@ -47,7 +47,9 @@ type Applier struct {
 	People      People
 	Registry    Store
 	Provisioner Provisioner
-	Actor       string // stands in each revision
+	// Offers may be nil where no server's kind discovers what it offers.
+	Offers Offers
+	Actor  string // stands in each revision
 	// Switches may be nil where a tenant has none and its file declares none.
 	Switches SwitchStore
 	// Role is what callers are told of who switches; see switches.Switch.
@@ -114,6 +116,11 @@ func (a *Applier) State(ctx context.Context, slug string) (s State, err error) {
 	t := s.Tenant.ID
 	if s.Servers, err = a.Registry.Current(ctx, t); err != nil {
 		return s, err
+	}
+	if a.Offers != nil {
+		if s.Offered, err = a.Offers.AllOffered(ctx, t); err != nil {
+			return s, err
+		}
 	}
 	going, err := a.Registry.Servers(ctx, t, ServerQuery{State: Deleting, Limit: 100_000})
 	if err != nil {
@@ -217,7 +224,7 @@ func (x *execution) step(ctx context.Context, s *Step) (err error) {
 }
 
 func (x *execution) server(ctx context.Context, s *Step) error {
-	e := Editor{Registry: x.Registry, Provisioner: x.Provisioner}
+	e := Editor{Registry: x.Registry, Provisioner: x.Provisioner, Offers: x.Offers}
 	var before Server
 	if s.before != nil {
 		before = s.before.Server
@@ -232,19 +239,26 @@ func (x *execution) server(ctx context.Context, s *Step) error {
 	if !s.server.HasSpec {
 		return nil
 	}
-	rev, err := s.server.Spec.Revision(server, x.Actor)
+	rev, discovering, err := e.Define(ctx, x.tenant.ID, server, s.server.Spec, x.Actor)
 	if err != nil {
 		return err
 	}
-	if s.server.Draft {
+	switch {
+	case discovering:
+		rev, err = e.Await(ctx, x.tenant.ID, rev, Awaited{By: x.Actor}, !s.server.Draft)
+	case s.server.Draft:
 		rev, _, err = x.Registry.Stage(ctx, x.tenant.ID, rev)
-	} else {
+	default:
 		rev, _, err = x.Registry.Publish(ctx, x.tenant.ID, rev)
 	}
 	if err != nil {
 		return err
 	}
-	s.Note = fmt.Sprintf("revision %d, %d tools", rev.Number, len(rev.Definition.Tools))
+	if discovering {
+		s.Note = beingDiscovered
+	} else {
+		s.Note = fmt.Sprintf("revision %d, %d tools", rev.Number, len(rev.Definition.Tools))
+	}
 	if s.server.Draft {
 		s.Note += ", not published"
 	}

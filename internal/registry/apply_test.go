@@ -23,20 +23,20 @@ type vault struct {
 	got     map[string]map[string]secret.Text
 }
 
-func (v *vault) Provision(_ context.Context, t tenants.ID, s registry.Server, secrets map[string]secret.Text) error {
+func (v *vault) Provision(_ context.Context, t tenants.ID, s registry.Server, secrets map[string]secret.Text) (string, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.fail != nil {
-		return v.fail
+		return "", v.fail
 	}
 	if v.failFor != "" && s.Slug == v.failFor {
-		return errors.New("vault cannot reach " + s.Slug)
+		return "", errors.New("vault cannot reach " + s.Slug)
 	}
 	if v.got == nil {
 		v.got = map[string]map[string]secret.Text{}
 	}
 	v.got[s.Slug] = secrets
-	return nil
+	return "", nil
 }
 
 type applying struct {

@@ -54,6 +54,9 @@ func Classify(before, after Definition) (c Classified) {
 	if before.Instructions != after.Instructions {
 		c.add(Effect{Class: Additive, What: "instructions", Field: "instructions", Detail: "the instructions differ"})
 	}
+	if before.Search != after.Search {
+		c.add(Effect{Class: Breaking, What: "mode", Field: "mode", Detail: "who listed its tools cannot call them as they did", Fix: "offer the other mode under a URL of its own"})
+	}
 	classifyNamed(&c, "tool", before.Tools, after.Tools, func(t *Tool) string { return t.Name }, ClassifyTool)
 	classifyNamed(&c, "resource", before.Resources, after.Resources, func(r *Resource) string { return r.Name }, classifyResource)
 	classifyNamed(&c, "prompt", before.Prompts, after.Prompts, func(p *Prompt) string { return p.Name }, classifyPrompt)
@@ -128,6 +131,9 @@ func ClassifyTool(before, after *Tool) (out []Effect) {
 		out = append(out, Effect{Class: Breaking, Field: "risk", Fix: newVersion, Detail: fmt.Sprintf("it has effects now (risk %s), and only read before", after.Risk)})
 	default:
 		out = append(out, Effect{Class: Additive, Field: "risk", Detail: fmt.Sprintf("the risk is %s and was %s", after.Risk, before.Risk)})
+	}
+	if before.Origin.String() != after.Origin.String() {
+		out = append(out, Effect{Class: Breaking, Field: "origin", Detail: fmt.Sprintf("its calls go to %q now, and went to %q", after.Origin, before.Origin), Fix: "keep it, and offer the other under a new name"})
 	}
 	out = append(out, compareSchemas("input_schema", before.InputSchema, after.InputSchema, false)...)
 	switch {

@@ -50,12 +50,13 @@ func ReadYAML(text string) (*yaml.Node, []Problem) {
 // their order, numbers their digits; a key that stands twice does so here too,
 // for whoever checks it.
 func ReadJSON(raw json.RawMessage) (*yaml.Node, []Problem) {
-	if len(raw) > maxFile {
-		return nil, []Problem{{Reason: fmt.Sprintf("this is larger than %d MB", maxFile>>20), Fix: "declare less at once"}}
+	if len(raw) > maxJSON {
+		return nil, []Problem{{Reason: fmt.Sprintf("this is larger than %d MB", maxJSON>>20), Fix: "declare less at once"}}
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
-	n, err := readValue(d, 0)
+	left := maxNodes
+	n, err := readValue(d, 0, &left)
 	if err == nil {
 		if _, err = d.Token(); errors.Is(err, io.EOF) {
 			err = nil
@@ -73,7 +74,14 @@ func ReadJSON(raw json.RawMessage) (*yaml.Node, []Problem) {
 	return plain, nil
 }
 
-func readValue(d *json.Decoder, depth int) (*yaml.Node, error) {
+// maxJSON holds a document of 32 MB as one text with its escapes: many values are
+// bounded by maxNodes.
+const maxJSON = 48 << 20
+
+func readValue(d *json.Decoder, depth int, left *int) (*yaml.Node, error) {
+	if *left--; *left < 0 {
+		return nil, errors.New("it has too many values")
+	}
 	if depth > maxDepth {
 		return nil, fmt.Errorf("it is nested deeper than %d levels", maxDepth)
 	}
@@ -88,7 +96,7 @@ func readValue(d *json.Decoder, depth int) (*yaml.Node, error) {
 			n.Kind, n.Tag = yaml.SequenceNode, listTag
 		}
 		for d.More() {
-			c, err := readValue(d, depth+1) // a key is a text to the decoder too
+			c, err := readValue(d, depth+1, left) // a key is a text to the decoder too
 			if err != nil {
 				return nil, err
 			}

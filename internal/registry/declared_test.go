@@ -343,7 +343,8 @@ func TestEveryDemoFileCanBeSent(t *testing.T) {
 			t.Fatal(err)
 		}
 		f, err := registry.ParseFile(name, data, kinds.Checker(), func(_, name string) (string, error) {
-			return map[string]string{"DEMO_PG_HOST": "127.0.0.1", "DEMO_PG_PORT": "5432", "DEMO_ACME_PASSWORD": "a", "DEMO_GLOBEX_PASSWORD": "b"}[name], nil
+			return map[string]string{"DEMO_PG_HOST": "127.0.0.1", "DEMO_PG_PORT": "5432", "DEMO_ACME_PASSWORD": "a", "DEMO_GLOBEX_PASSWORD": "b",
+				"DEMO_UPSTREAM_URL": "http://127.0.0.1:9", "DEMO_UPSTREAM_KEY": "c", "crm.openapi.yaml": readFile(t, "../demo/crm.openapi.yaml")}[name], nil
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -64,7 +64,7 @@ func DiffDefinitions(before, after Definition) []Change {
 	out = append(out, diffNamed("tool", before.Tools, after.Tools, func(t Tool) (string, string, []field) {
 		return t.Name, t.Hash, append([]field{
 			{"title", t.Title}, {"description", t.Description}, {"scope", t.Scope}, {"risk", string(t.Risk)},
-			{"idempotent", flag(t.Idempotent)}, {"open_world", flag(t.OpenWorld)}, {"timeout", duration(t.Timeout)},
+			{"origin", t.Origin.String()}, {"idempotent", flag(t.Idempotent)}, {"open_world", flag(t.OpenWorld)}, {"timeout", duration(t.Timeout)},
 		}, append(leaves("input_schema", t.InputSchema), leaves("output_schema", t.OutputSchema)...)...)
 	})...)
 	out = append(out, diffNamed("resource", before.Resources, after.Resources, func(r Resource) (string, string, []field) {

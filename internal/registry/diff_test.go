@@ -24,7 +24,7 @@ func revisionOf(t testing.TB, kind, spec string) registry.Revision {
 	if len(problems) > 0 {
 		t.Fatal(&registry.Problems{List: problems})
 	}
-	r, err := s.Revision(registry.Server{ID: "sv", Kind: kind}, "test")
+	r, err := s.Revision(registry.Server{ID: "sv", Kind: kind}, nil, "test")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,9 +13,9 @@ import (
 
 // Export writes a tenant as the file that changes nothing when it is applied.
 // Secrets stand as references to the variables in env. What a file cannot say
-// is left out: passwords, grants, keys, older revisions.
+// is left out: passwords, grants, keys, older revisions, what upstreams offer.
 func Export(s State) (file string, env []string, err error) {
-	x := exporter{taken: map[string]bool{}}
+	x := exporter{taken: map[string]bool{}, offered: s.Offered}
 	root := object()
 	add(root, "tenant", text(s.Tenant.Slug))
 	add(root, "name", text(s.Tenant.Name))
@@ -62,8 +62,9 @@ func Export(s State) (file string, env []string, err error) {
 }
 
 type exporter struct {
-	env   []string
-	taken map[string]bool
+	env     []string
+	taken   map[string]bool
+	offered map[ServerID]Offered
 }
 
 func object() *yaml.Node { return &yaml.Node{Kind: yaml.MappingNode, Tag: mapTag} }
@@ -160,7 +161,7 @@ func (x *exporter) server(h Hosted) (*yaml.Node, error) {
 	if s.Pool != "default" {
 		add(o, "pool", text(s.Pool))
 	}
-	if s.Active == "" {
+	if s.Active == "" && x.offered[s.ID].Awaited.Revision == "" {
 		add(o, "publish", truth(false))
 	}
 	if s.HasConnection() {

@@ -75,6 +75,15 @@ type FileMember struct {
 type Kinds interface {
 	CheckSpec(kind string, spec *yaml.Node) (json.RawMessage, Definition, []Problem)
 	CheckConnection(kind string, connection *yaml.Node) (json.RawMessage, map[string]secret.Text, []Problem)
+	// Discovers reports whether what servers of the kind offer is their
+	// upstream's to say. Define then makes a definition of a checked spec and
+	// what is pinned of the upstream's offer, and the spec that workers open.
+	Discovers(kind string) bool
+	Define(kind string, spec json.RawMessage, pinned Offer) (json.RawMessage, Definition, []Problem)
+	// Composes reports whether servers of the kind offer tools of the tenant's
+	// other servers. Compose then makes a definition of a checked spec and those.
+	Composes(kind string) bool
+	Compose(kind string, spec json.RawMessage, over Composing) (json.RawMessage, Definition, []Problem)
 	Names() []string
 }
 
@@ -94,7 +103,7 @@ const (
 func ParseFile(name string, data []byte, kinds Kinds, resolve Resolve) (*File, error) {
 	fail := func(p ...Problem) (*File, error) { return nil, &Problems{File: name, List: p} }
 	if len(data) > maxFile {
-		return fail(Problem{Reason: fmt.Sprintf("the file is larger than %d MB", maxFile>>20), Fix: "split it: one file may declare part of a tenant's servers"})
+		return fail(Problem{Reason: fmt.Sprintf("the file is larger than %d MB", maxFile>>20), Fix: "split it: one file may declare part of a tenant's servers; a large document belongs into a file of its own, see document: {file: PATH}"})
 	}
 	plain, problems := ReadYAML(string(data))
 	if len(problems) > 0 {
@@ -216,6 +225,7 @@ func (p *parser) server(n *yaml.Node, path string) (s FileServer, ok bool) {
 	}
 	var problems []Problem
 	if s.HasSpec = o.Has("spec") || !s.Draft; s.HasSpec {
+		p.documents(o.Value("spec"), o.At("spec"), 0, p.resolve)
 		s.Spec, problems = CheckSpec(p.kinds, s.Server.Kind, o.Value("spec"))
 		p.adopt(o, "spec", problems)
 	}

@@ -27,11 +27,19 @@ type Neighbour struct{ Server, Tool string }
 // Neighbours lists the tools of a tenant's servers but one.
 func Neighbours(servers []Hosted, but string) (out []Neighbour) {
 	for _, h := range servers {
-		if h.Server.Slug == but {
-			continue
+		if h.Server.Slug != but {
+			out = append(out, h.Revision.Definition.neighboursOf(h.Server.Slug, but)...)
 		}
-		for _, t := range h.Revision.Definition.Tools {
-			out = append(out, Neighbour{h.Server.Slug, t.Name})
+	}
+	return out
+}
+
+// neighboursOf are a server's tools as another one's neighbours. A toolset's copy
+// of a tool is no neighbour of that tool's own server.
+func (d *Definition) neighboursOf(slug, of string) (out []Neighbour) {
+	for i := range d.Tools {
+		if o := d.Tools[i].Origin; o == nil || o.Server != of {
+			out = append(out, Neighbour{slug, d.Tools[i].Name})
 		}
 	}
 	return out
@@ -47,6 +55,15 @@ func Lint(d Definition, neighbours []Neighbour) []Finding {
 	l := &linter{def: d, neighbours: neighbours, own: map[string]bool{}}
 	for _, t := range d.Tools {
 		l.own[strings.ToLower(t.Name)] = true
+	}
+	if of := d.Origins(); len(of) > 0 { // what members say of their own tools was looked at there
+		l.neighbours = slices.DeleteFunc(slices.Clone(neighbours), func(n Neighbour) bool {
+			if !slices.Contains(of, n.Server) {
+				return false
+			}
+			l.own[strings.ToLower(n.Tool)] = true
+			return true
+		})
 	}
 	l.at("instructions", "")
 	l.text("instructions", d.Instructions)

@@ -19,7 +19,8 @@ import (
 type State struct {
 	Tenant   tenants.Tenant // without an id it does not exist yet
 	Servers  []Hosted       // see Store.Current
-	Deleting []string       // slugs
+	Offered  map[ServerID]Offered
+	Deleting []string // slugs
 	Roles    []tenants.Role
 	Members  []tenants.User
 	Switches []switches.Switch // that nobody has lifted; some may have run out
@@ -88,9 +89,12 @@ func MakePlan(f *File, s State, o PlanOptions) (*Plan, error) {
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
-	p := &planner{file: f, state: s, options: o, servers: map[string]*Hosted{}, plan: &Plan{}}
+	p := &planner{file: f, state: s, options: o, servers: map[string]*Hosted{}, defined: map[string]Revision{}, plan: &Plan{}}
 	for i := range s.Servers {
 		p.servers[s.Servers[i].Server.Slug] = &s.Servers[i]
+	}
+	if err := p.define(); err != nil {
+		return nil, err
 	}
 	p.tenant()
 	p.limits()
@@ -126,8 +130,105 @@ type planner struct {
 	state    State
 	options  PlanOptions
 	servers  map[string]*Hosted
+	defined  map[string]Revision // what the file's specs come to, by slug
 	plan     *Plan
 	problems []Problem
+}
+
+// define makes the revisions of the file's specs, over what is pinned of each
+// server's upstream.
+func (p *planner) define() error {
+	for _, composes := range []bool{false, true} { // toolsets over what the others come to
+		for i := range p.file.Servers {
+			s := &p.file.Servers[i]
+			if !s.HasSpec || s.Spec.Composes() != composes {
+				continue
+			}
+			spec, err := s.Spec, error(nil)
+			if composes {
+				spec, err = spec.Compose(Composing{Servers: p.planned()})
+			}
+			var rev Revision
+			if err == nil {
+				rev, err = spec.Revision(s.Server, p.pinned(s), "")
+			}
+			var ps *Problems
+			if errors.As(err, &ps) {
+				p.unfit(s, ps)
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			p.defined[s.Server.Slug] = rev
+		}
+	}
+	if len(p.problems) > 0 {
+		return &Problems{File: p.file.Name, List: p.problems}
+	}
+	return nil
+}
+
+// unfit says that a spec does not go with what it is over; of a toolset, at the
+// entry.
+func (p *planner) unfit(s *FileServer, ps *Problems) {
+	for _, q := range ps.List {
+		if !s.Spec.Composes() { // the words are about the upstream's offer
+			p.problem(s, "spec", q.Reason, q.Fix)
+			continue
+		}
+		i := slices.IndexFunc(p.file.Servers, func(o FileServer) bool { return o.Server.Slug == s.Server.Slug })
+		p.problems = append(p.problems, ProblemAt(nodeAt(s.node, q.Path), fmt.Sprintf("servers[%d].%s", i, q.Path), q.Reason, q.Fix))
+	}
+}
+
+// planned are the tenant's servers as they will be, but for toolsets of the file.
+func (p *planner) planned() (out []Hosted) {
+	declared := map[string]bool{}
+	for i := range p.file.Servers {
+		s := &p.file.Servers[i]
+		declared[s.Server.Slug] = s.HasSpec
+		if !s.HasSpec || s.Spec.Composes() {
+			if s.HasSpec { // it is there, and no member
+				out = append(out, Hosted{Server: s.Server})
+			}
+			continue
+		}
+		h := Hosted{Server: s.Server, Revision: p.defined[s.Server.Slug]}
+		if !s.Draft && !p.discovering(s) {
+			h.Server.Active = "planned"
+		}
+		out = append(out, h)
+	}
+	for _, h := range p.state.Servers {
+		mentioned := slices.ContainsFunc(p.file.Servers, func(s FileServer) bool { return s.Server.Slug == h.Server.Slug })
+		if !declared[h.Server.Slug] && (mentioned || !p.options.Prune) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+func (p *planner) pinned(s *FileServer) *Offer {
+	if h := p.servers[s.Server.Slug]; h != nil {
+		return p.state.Offered[h.Server.ID].PinnedOrNil()
+	}
+	return nil
+}
+
+// discovering reports whether it is not known yet what a declared server offers.
+func (p *planner) discovering(s *FileServer) bool {
+	return s.HasSpec && s.Spec.Discovering(p.pinned(s))
+}
+
+// awaits reports whether a declared toolset is over servers of which it is not
+// known yet what they offer.
+func (p *planner) awaits(s *FileServer) bool {
+	if !s.HasSpec || !s.Spec.Composes() {
+		return false
+	}
+	return slices.ContainsFunc(p.file.Servers, func(o FileServer) bool { return p.discovering(&o) }) ||
+		slices.ContainsFunc(p.state.Servers, func(h Hosted) bool { return h.Server.Active == "" })
 }
 
 func (p *planner) add(s Step) { p.plan.Steps = append(p.plan.Steps, s) }
@@ -139,6 +240,7 @@ const (
 	rankTenant = iota
 	rankSwitch // before what is switched off is published
 	rankServer
+	rankToolset // over servers
 	rankRole
 	rankAdminMember
 	rankMember
@@ -181,6 +283,9 @@ func (p *planner) problem(s *FileServer, key, reason, fix string) {
 
 func (p *planner) server(s *FileServer) error {
 	step := Step{Applied: Applied{Verb: "created", What: "server", Name: s.Server.Slug}, server: s, rank: rankServer}
+	if s.HasSpec && s.Spec.Composes() {
+		step.rank = rankToolset
+	}
 	if slices.Contains(p.state.Deleting, s.Server.Slug) {
 		return fault.New(fault.Conflict, "The server %s is being deleted. Apply again when that is done, or choose another slug.", s.Server.Slug)
 	}
@@ -206,17 +311,19 @@ func (p *planner) server(s *FileServer) error {
 		step.Verb = "updated"
 	}
 	if s.HasSpec {
-		rev, err := s.Spec.Revision(s.Server, "")
-		if err != nil {
-			return err
-		}
+		rev := p.defined[s.Server.Slug]
 		var old Revision
 		if before != nil {
 			old = before.Revision
 		}
 		step.Note = fmt.Sprintf("%d tools", len(rev.Definition.Tools))
+		discovering := p.discovering(s)
+		if discovering {
+			step.Note = beingDiscovered
+		}
 		switch {
 		case before == nil:
+		case discovering && old.ID != "" && old.SameAs(rev) && p.state.Offered[was.ID].Awaited.Revision == old.ID == !s.Draft:
 		case old.ID != "" && old.SameAs(rev) && (was.Active != "" || s.Draft):
 		case s.Draft:
 			step.Verb = "updated"
@@ -250,16 +357,13 @@ func (p *planner) neighbours(of *FileServer) (out []Neighbour) {
 	for i := range p.file.Servers {
 		if s := &p.file.Servers[i]; s != of && s.HasSpec {
 			declared[s.Server.Slug] = true
-			for _, t := range s.Spec.Definition.Tools {
-				out = append(out, Neighbour{s.Server.Slug, t.Name})
-			}
+			def := p.defined[s.Server.Slug].Definition
+			out = append(out, def.neighboursOf(s.Server.Slug, of.Server.Slug)...)
 		}
 	}
 	for _, h := range p.state.Servers {
 		if !declared[h.Server.Slug] {
-			for _, t := range h.Revision.Definition.Tools {
-				out = append(out, Neighbour{h.Server.Slug, t.Name})
-			}
+			out = append(out, h.Revision.Definition.neighboursOf(h.Server.Slug, of.Server.Slug)...)
 		}
 	}
 	return out
@@ -402,9 +506,10 @@ func summary(fields []FieldChange, of func(FieldChange) string) string {
 
 // references finds, before anything is changed, what the file refers to and
 // neither declares nor finds at the tenant. A scope that a role opens already
-// may stand in the file although no tool has it any more.
+// may stand in the file although no tool has it any more; and any scope of a
+// server of which it is not known yet what it offers.
 func (p *planner) references() {
-	scopes, known := map[string][]string{}, map[string]bool{}
+	scopes, known, unknown := map[string][]string{}, map[string]bool{}, map[string]bool{}
 	if !p.options.Prune {
 		for slug, h := range p.servers {
 			scopes[slug] = h.Revision.Definition.Scopes()
@@ -416,7 +521,8 @@ func (p *planner) references() {
 	for _, s := range p.file.Servers {
 		switch {
 		case s.HasSpec:
-			scopes[s.Server.Slug] = s.Spec.Definition.Scopes()
+			def := p.defined[s.Server.Slug].Definition
+			scopes[s.Server.Slug], unknown[s.Server.Slug] = def.Scopes(), p.discovering(&s) || p.awaits(&s)
 		case p.servers[s.Server.Slug] != nil:
 			scopes[s.Server.Slug] = p.servers[s.Server.Slug].Revision.Definition.Scopes()
 		}
@@ -426,7 +532,7 @@ func (p *planner) references() {
 		opened := p.opened(r.Name)
 		for _, s := range r.Scopes {
 			have, declared := scopes[s.Server]
-			if slices.Contains(have, s.Scope) || slices.Contains(opened, scopeOf{s.Server, s.Scope}) && (declared || !p.options.Prune) {
+			if slices.Contains(have, s.Scope) || unknown[s.Server] || slices.Contains(opened, scopeOf{s.Server, s.Scope}) && (declared || !p.options.Prune) {
 				continue
 			}
 			fix := "publish the server first, or correct the name"

@@ -397,6 +397,15 @@ func fromEnv(all map[string]string) registry.Resolve {
 	}
 }
 
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 // roundTrip exports a tenant and applies that: nothing changes. Under another
 // slug, it makes the same.
 func (a *applying) roundTrip(slug string) string {
@@ -461,7 +470,8 @@ func TestExportOfTheDemoAppliesUnchanged(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := newApplying(t)
-		f, err := registry.ParseFile(slug, data, kinds.Checker(), fromEnv(map[string]string{"DEMO_PG_HOST": "127.0.0.1", "DEMO_PG_PORT": "5432", "DEMO_ACME_PASSWORD": "hunter2", "DEMO_GLOBEX_PASSWORD": "hunter2"}))
+		f, err := registry.ParseFile(slug, data, kinds.Checker(), fromEnv(map[string]string{"DEMO_PG_HOST": "127.0.0.1", "DEMO_PG_PORT": "5432", "DEMO_ACME_PASSWORD": "hunter2", "DEMO_GLOBEX_PASSWORD": "hunter2",
+			"DEMO_UPSTREAM_URL": "http://127.0.0.1:9", "DEMO_UPSTREAM_KEY": "hunter2", "crm.openapi.yaml": readFile(t, "../demo/crm.openapi.yaml")}))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,10 @@ type Server struct {
 	Declared json.RawMessage
 	// SecretsSet are the paths of the connection's secrets that Vault has.
 	SecretsSet []string
-	Pool       string // the worker pool that runs it; "default"
+	// SecretsVersion names those that Vault keeps as they are; another version has
+	// other values. Empty: there are none.
+	SecretsVersion string
+	Pool           string // the worker pool that runs it; "default"
 	// PerUser asks for credentials of each user's own instead of the server's.
 	PerUser bool
 	// Active is empty for a draft, which no client sees.
@@ -75,6 +78,14 @@ type Definition struct {
 	Tools        []Tool     `json:"tools,omitempty"`
 	Resources    []Resource `json:"resources,omitempty"`
 	Prompts      []Prompt   `json:"prompts,omitempty"`
+	// Completions: the upstream completes arguments of prompts and templates.
+	// Subscribe: it says when a resource has changed. Logging: it sends logs.
+	Completions bool `json:"completions,omitempty"`
+	Subscribe   bool `json:"subscribe,omitempty"`
+	Logging     bool `json:"logging,omitempty"`
+	// Search: clients find, describe and execute the tools of a toolset by three
+	// tools instead of getting a list of all.
+	Search bool `json:"search,omitempty"`
 }
 
 // Risk orders tools by what a wrong call costs.
@@ -114,6 +125,11 @@ type Tool struct {
 	Idempotent   bool            `json:"idempotent,omitempty"` // a repeat with the same arguments changes nothing more
 	OpenWorld    bool            `json:"open_world,omitempty"`
 	Timeout      time.Duration   `json:"timeout"` // of one call, nanoseconds in JSON
+	// Passed is what else of the upstream's list entry is passed on as it is: an
+	// object that may have icons, _meta and annotations.
+	Passed json.RawMessage `json:"passed,omitempty"`
+	// Origin is where a tool of a toolset is; nil: at the server itself.
+	Origin *Origin `json:"origin,omitempty"`
 	Safety
 	Hash string `json:"hash"` // SHA-256 over all of the above, hex
 }
@@ -130,16 +146,21 @@ type Resource struct {
 	Scope       string        `json:"scope"`
 	Timeout     time.Duration `json:"timeout"`
 	Guard       OutputGuard   `json:"guard,omitzero"`
-	Hash        string        `json:"hash"`
+	// Passed is as a tool's; it may have size too.
+	Passed json.RawMessage `json:"passed,omitempty"`
+	Hash   string          `json:"hash"`
 }
 
-// Prompt is one prompt template: text with {{argument}} places.
+// Prompt is one prompt template: text with {{argument}} places, or one that the
+// upstream fills in.
 type Prompt struct {
 	Name        string           `json:"name"`
 	Title       string           `json:"title,omitempty"`
 	Description string           `json:"description,omitempty"`
 	Arguments   []PromptArgument `json:"arguments,omitempty"`
 	Text        string           `json:"text"`
+	Upstream    bool             `json:"upstream,omitempty"` // Text is empty
+	Passed      json.RawMessage  `json:"passed,omitempty"`
 	Scope       string           `json:"scope"`
 	Hash        string           `json:"hash"`
 }
@@ -147,6 +168,7 @@ type Prompt struct {
 // PromptArgument is a place in a prompt's text.
 type PromptArgument struct {
 	Name        string `json:"name"`
+	Title       string `json:"title,omitempty"`
 	Description string `json:"description,omitempty"`
 	Required    bool   `json:"required,omitempty"`
 }

@@ -19,13 +19,14 @@ import (
 
 // Safety is how a tool is kept safe in the hands of a loop, whatever its kind:
 // how often it may be called, how it is done once, who must agree, what may
-// leave it, and how long it stays. Zero values are the defaults.
+// leave it, whether it runs as a task, and how long it stays. Zero values are the defaults.
 type Safety struct {
 	Limits       ToolLimits   `json:"limits,omitzero"`
 	Idempotency  Idempotency  `json:"idempotency,omitzero"`
 	Confirmation Confirmation `json:"confirmation,omitzero"`
 	Approval     *Approval    `json:"approval,omitempty"`
 	Guard        OutputGuard  `json:"guard,omitzero"`
+	Task         TaskRule     `json:"task,omitzero"`
 	// Version is 1 where it is 0. A breaking change under the same name needs a
 	// higher one, and says with Replaces how long the one before goes on.
 	Version    int          `json:"version,omitempty"`
@@ -198,7 +199,7 @@ func (g OutputGuard) IsZero() bool {
 // SafetyKeys are the keys of a declared tool that ReadSafety reads. A kind adds
 // them to its own.
 func SafetyKeys(own ...string) []string {
-	return append(own, "limits", "idempotency", "confirm", "approval", "guard", "version", "replaces", "deprecated")
+	return append(own, "limits", "idempotency", "confirm", "approval", "guard", "task", "version", "replaces", "deprecated")
 }
 
 // ReadSafety reads them. properties are the arguments that the tool's input
@@ -215,6 +216,7 @@ func ReadSafety(o Object, properties []string) (s Safety) {
 	if v := o.Value("guard"); v != nil {
 		s.Guard = ReadGuard(o.Reader, v, o.At("guard"))
 	}
+	s.Task = r.task()
 	s.Version = o.Whole("version", 0, 1, 10_000)
 	s.Replaces = r.replaces(s.Version)
 	s.Deprecated = r.deprecated()

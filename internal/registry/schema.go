@@ -27,6 +27,7 @@ import (
 
 const (
 	maxSchemaDepth = 64
+	maxSchema      = 4 << 20 // bytes of one
 	maxSchemaSteps = 100_000 // keywords that are compared; what goes on longer counts as breaking
 )
 
@@ -65,7 +66,7 @@ func compareSchemas(field string, before, after json.RawMessage, answers bool) [
 
 // readSchema reads one JSON value whose objects name nothing twice.
 func readSchema(raw json.RawMessage) (any, error) {
-	if len(raw) > maxFile {
+	if len(raw) > maxSchema {
 		return nil, errors.New("too large")
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))

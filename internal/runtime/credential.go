@@ -38,6 +38,9 @@ func (w *Worker) credentialFor(r *Received, o Opening) *credential {
 	if o.PerUser {
 		req.User = r.Call.Caller.User
 	}
+	if k, known := w.openings.kinds[o.Kind]; known && k.Static {
+		req.Static, req.Version = true, o.SecretsVersion
+	}
 	return &credential{leases: w.Leases, call: r.Call, req: req}
 }
 
@@ -68,7 +71,7 @@ func (c *credential) trade(ctx context.Context) (Credential, error) {
 	if err != nil {
 		return Credential{}, err
 	}
-	return Credential{ID: lease.ID, Username: lease.Username, Password: lease.Password, Until: lease.Until, Expired: lease.Expired, Discard: lease.Discard}, nil
+	return Credential{ID: lease.ID, Username: lease.Username, Password: lease.Password, Fields: lease.Fields, Until: lease.Until, Expired: lease.Expired, Discard: lease.Discard}, nil
 }
 
 // sameAsSigned compares the call with what the edge signed, so that nothing of

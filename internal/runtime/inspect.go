@@ -21,19 +21,40 @@ func (w *Worker) inspect(res *Result, policy *guard.Policy) (*Result, error) {
 	if n > w.MaxResult {
 		return nil, TooLarge(n, w.MaxResult)
 	}
-	if res.Tool != nil {
+	switch {
+	case res.Tool != nil:
 		res.Guard = policy.Tool(res.Tool)
-	} else {
+	case res.Resource != nil:
 		res.Guard = policy.Resource(res.Resource)
+	case res.Prompt != nil:
+		res.Guard = policy.Prompt(res.Prompt)
+	case res.Completion != nil:
+		return res, inspectValues(res, policy)
 	}
 	return res, nil
+}
+
+// inspectValues guards what an upstream suggests to type.
+func inspectValues(res *Result, policy *guard.Policy) error {
+	raw, err := json.Marshal(res.Completion.Completion.Values)
+	if err != nil {
+		return fmt.Errorf("encode completions: %w", err)
+	}
+	if raw, res.Guard = policy.Message(raw); res.Guard == nil {
+		return nil
+	}
+	res.Completion.Completion.Values = nil
+	return json.Unmarshal(raw, &res.Completion.Completion.Values)
 }
 
 // policy is the guard of a call. What is not in the definition that the edge
 // signed has none, and does not run.
 func (e *opened) policy(c *Call) (*guard.Policy, error) {
-	if p, known := e.policies[c.rule()]; known {
+	if p, known := e.policies[c.rule()]; known || c.own() {
 		return p, nil
+	}
+	if c.Op == GetPrompt || c.Op == Complete {
+		return nil, fault.New(fault.NotFound, "This server has no prompt or resource %q.", c.Name)
 	}
 	if c.Op == ReadResource {
 		return nil, fault.New(fault.NotFound, "This server has no resource %q.", c.Name)
@@ -57,10 +78,10 @@ func policies(o Opening) (map[string]*guard.Policy, error) {
 // measure counts the bytes of what the caller will read. Text counts as it is,
 // without what JSON adds to it: that differs with the protocol.
 func measure(res *Result) (n int, err error) {
-	if res.Resource != nil {
-		raw, err := json.Marshal(res.Resource)
+	if res.Tool == nil {
+		raw, err := json.Marshal(res)
 		if err != nil {
-			return 0, fmt.Errorf("encode resource: %w", err)
+			return 0, fmt.Errorf("encode result: %w", err)
 		}
 		return len(raw), nil
 	}

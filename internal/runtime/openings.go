@@ -87,6 +87,7 @@ type openings struct {
 	kinds  map[string]Kind
 	max    int
 	idle   time.Duration
+	host   Host
 	log    *slog.Logger
 
 	mu       sync.Mutex
@@ -99,7 +100,7 @@ type openings struct {
 
 func newOpenings(cfg WorkerConfig) *openings {
 	o := &openings{
-		source: cfg.Openings, kinds: map[string]Kind{}, max: cfg.MaxOpen, idle: cfg.IdleClose, log: cfg.Log,
+		source: cfg.Openings, kinds: map[string]Kind{}, max: cfg.MaxOpen, idle: cfg.IdleClose, host: cfg.Host, log: cfg.Log,
 		table: map[openKey]*opened{}, stop: make(chan struct{}),
 	}
 	for _, k := range cfg.Kinds {
@@ -198,7 +199,7 @@ func (o *openings) fetchAndOpen(ctx context.Context, key openKey, prepare func(O
 			in, err = nil, panicked(o.log, p, "open "+string(key.server))
 		}
 	}()
-	in, err = kind.Open(ctx, opening)
+	in, err = kind.Open(ctx, opening, o.host)
 	if err == nil && in == nil {
 		err = fmt.Errorf("kind %s opened nothing", opening.Kind)
 	}
@@ -271,12 +272,23 @@ func (o *openings) closeIdle(now time.Time) (any bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, e := range o.table {
-		if e.users == 0 && now.Sub(e.lastUsed) >= o.idle {
+		if e.users == 0 && now.Sub(e.lastUsed) >= o.idle && !e.keeps() {
 			o.drop(e)
 		}
 	}
 	o.sweeping = len(o.table) > 0
 	return o.sweeping
+}
+
+// keeps reports whether the server holds what ends by a time of its own.
+func (e *opened) keeps() bool {
+	select {
+	case <-e.ready:
+		k, ok := e.instance.(Keeper)
+		return ok && k.Keeps()
+	default:
+		return false
+	}
 }
 
 func (o *openings) close(ctx context.Context) error {

@@ -86,7 +86,7 @@ func TestServerIsOpenedOnceForAll(t *testing.T) {
 	// One caller gives up: the others must not notice.
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err := w.Run(ctx, testCall(), time.Now().Add(time.Second), nil)
+	_, err := w.Run(ctx, testCall(), time.Now().Add(time.Second), Back{})
 	wantCode(t, err, fault.Cancelled)
 	close(gate)
 	all.Wait()

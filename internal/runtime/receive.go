@@ -5,8 +5,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"latchkey/internal/fault"
@@ -48,7 +50,7 @@ func Refuse(reason Reason) *Refused {
 	return &Refused{reason, f}
 }
 
-// Received is a call that holds a slot of its worker. Exactly one of Run and
+// Received is a call that holds a slot of its worker, or a place to listen. Exactly one of Run and
 // Abandon must follow.
 type Received struct {
 	Call     *Call
@@ -56,6 +58,7 @@ type Received struct {
 	deadline time.Time
 	acceptBy time.Time
 	marks    []mark
+	resting  atomic.Int32 // questions that wait
 }
 
 // Receive decides whether the worker takes the call. After it returns without
@@ -75,8 +78,7 @@ func (w *Worker) Receive(c *Call, acceptBy time.Time) (*Received, error) {
 		return nil, malformed("/deadline", "is more than a day ahead")
 	}
 	r := &Received{Call: c, worker: w, acceptBy: acceptBy, deadline: now.Add(min(c.Deadline.Sub(now), w.MaxCall))}
-	if w.busy.Add(1) > int64(w.Slots) {
-		w.busy.Add(-1)
+	if !r.take() {
 		return nil, Refuse(Full)
 	}
 	r.marks = marksOf(c)
@@ -84,10 +86,10 @@ func (w *Worker) Receive(c *Call, acceptBy time.Time) (*Received, error) {
 	// grant may be worth something.
 	switch w.recent.spend(r.marks, now, c.Deadline) {
 	case spentBefore:
-		w.busy.Add(-1)
+		r.free()
 		return nil, Refuse(Replayed)
 	case noRoom:
-		w.busy.Add(-1)
+		r.free()
 		return nil, Refuse(Full)
 	}
 	return r, nil
@@ -102,7 +104,72 @@ func (r *Received) Abandon() {
 	r.free()
 }
 
-func (r *Received) free() { r.worker.busy.Add(-1) }
+// take gives the call its slot, or, where it only listens, a place among those
+// that do.
+func (r *Received) take() bool {
+	w := r.worker
+	if r.Call.Op == Listen {
+		return w.listens.take(r.Call.Tenant)
+	}
+	if w.busy.Add(1) > int64(w.Slots) {
+		w.busy.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (r *Received) free() {
+	if r.Call.Op == Listen {
+		r.worker.listens.give(r.Call.Tenant)
+		return
+	}
+	r.worker.busy.Add(-1)
+}
+
+// places are a number of them, of which one tenant has only so many.
+type places struct {
+	all, each int
+
+	mu    sync.Mutex
+	total int
+	taken map[tenants.ID]int
+}
+
+func (p *places) take(t tenants.ID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.total >= p.all || p.taken[t] >= p.each {
+		return false
+	}
+	p.total++
+	p.taken[t]++
+	return true
+}
+
+func (p *places) give(t tenants.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total--
+	if p.taken[t]--; p.taken[t] == 0 {
+		delete(p.taken, t)
+	}
+}
+
+// rest gives the call's slot to others until back, when it has one again, be it
+// one more than there are. Questions of one call that wait at once give it once.
+func (r *Received) rest() (back func()) {
+	if r.Call.Op == Listen { // it has none
+		return func() {}
+	}
+	if r.resting.Add(1) == 1 {
+		r.free()
+	}
+	return func() {
+		if r.resting.Add(-1) == 0 {
+			r.worker.busy.Add(1)
+		}
+	}
+}
 
 const (
 	maxID   = 128
@@ -136,7 +203,7 @@ func wellFormed(c *Call) error {
 	if len(c.Rule) > maxID {
 		return malformed("/rule", "must be at most 128 bytes")
 	}
-	if c.Op != CallTool && c.Op != ReadResource {
+	if !slices.Contains(Ops(), c.Op) {
 		return malformed("/op", "is not known to this worker")
 	}
 	return nil

@@ -32,14 +32,15 @@ var opening = Opening{
 
 // fake is a kind whose tool is the function, and which counts what is open.
 type fake struct {
-	tool    func(ctx context.Context, c *Call, env Env) (*Result, error)
-	opened  atomic.Int64
-	closed  atomic.Int64
-	opening func() error // what opening does before it succeeds
+	tool     func(ctx context.Context, c *Call, env Env) (*Result, error)
+	resource func(ctx context.Context, c *Call, env Env) (*Result, error)
+	opened   atomic.Int64
+	closed   atomic.Int64
+	opening  func() error // what opening does before it succeeds
 }
 
 func (f *fake) kind() Kind {
-	return Kind{Name: "fake", Open: func(context.Context, Opening) (Instance, error) {
+	return Kind{Name: "fake", Open: func(context.Context, Opening, Host) (Instance, error) {
 		f.opened.Add(1)
 		if f.opening != nil {
 			if err := f.opening(); err != nil {
@@ -56,7 +57,10 @@ func (f *fake) CallTool(ctx context.Context, c *Call, env Env) (*Result, error) 
 	}
 	return f.tool(ctx, c, env)
 }
-func (f *fake) ReadResource(context.Context, *Call, Env) (*Result, error) {
+func (f *fake) ReadResource(ctx context.Context, c *Call, env Env) (*Result, error) {
+	if f.resource != nil {
+		return f.resource(ctx, c, env)
+	}
 	return &Result{Resource: &mcp.ReadResourceResult{}}, nil
 }
 func (f *fake) Close() error { f.closed.Add(1); return nil }
@@ -96,7 +100,7 @@ func callTo(o Opening) *Call {
 }
 
 func run(w *Worker, c *Call) (*Result, error) {
-	return w.Run(context.Background(), c, time.Now().Add(time.Second), nil)
+	return w.Run(context.Background(), c, time.Now().Add(time.Second), Back{})
 }
 
 func wantRefused(t *testing.T, err error, reason Reason) {
@@ -116,7 +120,7 @@ func wantCode(t *testing.T, err error, code fault.Code) {
 
 func TestLateCallRefused(t *testing.T) {
 	w := newTestWorker(t, &fake{}, nil)
-	_, err := w.Run(context.Background(), testCall(), time.Now().Add(-time.Millisecond), nil)
+	_, err := w.Run(context.Background(), testCall(), time.Now().Add(-time.Millisecond), Back{})
 	wantRefused(t, err, Late)
 	c := testCall()
 	c.Deadline = time.Now().Add(-time.Millisecond)
@@ -191,6 +195,40 @@ func TestFullWorkerRefuses(t *testing.T) {
 	close(leave)
 	if err := <-ended; err != nil || w.Busy() != 0 {
 		t.Errorf("%v, %d slots are taken", err, w.Busy())
+	}
+}
+
+// Those who listen take no call's slot, and one tenant not everybody's place.
+func TestListensHavePlacesOfTheirOwn(t *testing.T) {
+	w := newTestWorker(t, &fake{}, func(c *WorkerConfig) { c.Slots, c.MaxListens = 1, 8 })
+	listen := func(tenant tenants.ID) (*Received, error) {
+		c := testCall()
+		c.Op, c.Tenant = Listen, tenant
+		return w.Receive(c, time.Now().Add(time.Second))
+	}
+	var all []*Received
+	for range 4 {
+		tenant := tenants.NewID()
+		for range 2 {
+			r, err := listen(tenant)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, r)
+		}
+		_, err := listen(tenant)
+		wantRefused(t, err, Full)
+	}
+	_, err := listen(tenants.NewID())
+	wantRefused(t, err, Full)
+	if _, err := run(w, testCall()); err != nil {
+		t.Errorf("a call beside them: %v", err)
+	}
+	for _, r := range all {
+		r.Abandon()
+	}
+	if _, err := listen(tenants.NewID()); err != nil || w.Busy() != 0 || len(w.listens.taken) != 1 {
+		t.Errorf("%v; %d slots and %v are taken", err, w.Busy(), w.listens.taken)
 	}
 }
 
@@ -317,8 +355,13 @@ func TestOversizedResultRefused(t *testing.T) {
 		"image":      {Tool: &mcp.CallToolResult{Content: []mcp.Content{&mcp.ImageContent{Data: []byte(big + big)}}}},
 		"resource":   {Resource: &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: "a://b", Text: big + big}}}},
 	} {
-		w := newTestWorker(t, &fake{tool: func(context.Context, *Call, Env) (*Result, error) { return res, nil }}, func(c *WorkerConfig) { c.MaxResult = 1000 })
-		_, err := run(w, testCall())
+		tool := func(context.Context, *Call, Env) (*Result, error) { return res, nil }
+		w := newTestWorker(t, &fake{tool: tool, resource: tool}, func(c *WorkerConfig) { c.MaxResult = 1000 })
+		c := testCall()
+		if res.Resource != nil {
+			c.Op, c.Name, c.Rule = ReadResource, "a://b", ResourceRule("doc")
+		}
+		_, err := run(w, c)
 		if f := fault.Of(err); err == nil || f.Code != fault.ResultTooLarge || !strings.Contains(f.Message, "Ask for less") {
 			t.Errorf("%s: %v", name, err)
 		}

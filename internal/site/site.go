@@ -89,6 +89,10 @@ func (s *Sites) Base(slug string) string {
 // resource identifier (RFC 8707, RFC 9728).
 func (s *Sites) Resource(slug, server string) string { return s.Base(slug) + "/mcp/" + server }
 
+// SSE is the URL of a tenant's MCP endpoint for clients of the HTTP+SSE
+// transport. It is another way to what Resource identifies.
+func (s *Sites) SSE(slug, server string) string { return s.Base(slug) + "/sse/" + server }
+
 // API is the URL of the platform API below a tenant's base and, byte for byte,
 // its resource identifier.
 func (s *Sites) API(slug string) string { return s.Base(slug) + "/api/v1" }

@@ -21,12 +21,14 @@ type credentialIssuer interface {
 type issued struct {
 	id, username string
 	password     secret.Text
-	token        secret.Text
+	fields       map[string]secret.Text // of static secrets
+	token        secret.Text            // empty: nothing is to be revoked
 	ttl          time.Duration
 	keep         bool // for later calls
 }
 
-// issue logs in with the grant and reads one credential: two requests.
+// issue logs in with the grant and reads one credential: two requests, or a few
+// more for static secrets.
 func (c *Client) issue(ctx context.Context, r *LeaseRequest) (issued, error) {
 	role := roleName(r.Tenant, r.Server, r.Access)
 	login, err := c.do(ctx, request{method: http.MethodPost, path: "auth/" + authMount + "/login", callID: r.CallID,
@@ -38,6 +40,10 @@ func (c *Client) issue(ctx context.Context, r *LeaseRequest) (issued, error) {
 		return issued{}, away(errors.New("login without a token"))
 	}
 	token := secret.Text(login.Auth.ClientToken)
+	if r.Static {
+		out, err := c.readStatic(ctx, r, token)
+		return out, explain(err, false)
+	}
 	s, err := c.do(ctx, request{method: http.MethodGet, path: databaseMount + "/creds/" + role, token: token, callID: r.CallID, waits: true})
 	if err == nil && s == nil {
 		err = errors.New("no such role")
@@ -55,6 +61,9 @@ func (c *Client) issue(ctx context.Context, r *LeaseRequest) (issued, error) {
 }
 
 func (c *Client) revoke(ctx context.Context, token secret.Text) error {
+	if token == "" {
+		return nil
+	}
 	_, err := c.do(ctx, request{method: http.MethodPost, path: "auth/token/revoke-self", token: token, waits: true})
 	if hasStatus(err, http.StatusForbidden) {
 		return nil // it has ended already

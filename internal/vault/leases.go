@@ -24,6 +24,8 @@ type LeasesConfig struct {
 	Verifier *Verifier
 	// PerTenant bounds the live credentials of a tenant on this worker; 0 is 32.
 	PerTenant int
+	// StaticPerTenant bounds what is kept of a tenant's static secrets; 0 is 1024.
+	StaticPerTenant int
 }
 
 // LeaseRequest asks for the credential of one call.
@@ -32,7 +34,12 @@ type LeaseRequest struct {
 	Server tenants.ServerID
 	Access registry.Access
 	// User asks for a credential of that user's own; "" shares the server's.
-	User     tenants.UserID
+	User tenants.UserID
+	// Static asks for the secrets that Vault keeps for the server, instead of a
+	// credential that it makes. What is kept is used only for calls that name the
+	// same Version of them, see Servers.SecretsVersion.
+	Static   bool
+	Version  string
 	CallID   string
 	Grant    secret.Text
 	Deadline time.Time
@@ -40,9 +47,11 @@ type LeaseRequest struct {
 
 // Lease is a credential, valid until it is released.
 type Lease struct {
+	// ID of static secrets names their version: the same ID has the same values.
 	ID       string
 	Username string
 	Password secret.Text
+	Fields   map[string]secret.Text // static secrets; not to be changed
 	// Until is when a new call gets another credential if it can. Expired is
 	// closed when this one must not be used any more: its pools close then.
 	Until   time.Time
@@ -53,18 +62,18 @@ type Lease struct {
 	Discard func()
 }
 
-// Leases keeps the credentials of one worker. One for reading is reused until
+// Leases keeps the credentials of one worker. Static secrets are kept alike. One for reading is reused until
 // two thirds of its life are over; then the next call's grant buys another,
 // while the old one serves. One for writing serves a single call, unless Vault
 // says that it may be kept. When Vault is away kept ones serve to their end.
 type Leases struct {
-	issuer    credentialIssuer
-	verifier  *Verifier
-	perTenant int
+	issuer   credentialIssuer
+	verifier *Verifier
+	most     map[bool]int // in a share, by whether they are static
 
 	mu      sync.Mutex
 	slots   map[slotKey]*slot
-	live    map[tenants.ID]int // credentials of each tenant, those on their way too
+	live    map[share]int // credentials, those on their way too
 	pending map[*pending]struct{}
 	ends    endHeap // of every live credential, the soonest first
 	seen    seenGrants
@@ -77,10 +86,19 @@ type Leases struct {
 }
 
 type slotKey struct {
+	tenant  tenants.ID
+	server  tenants.ServerID
+	access  registry.Access
+	user    tenants.UserID
+	static  bool
+	version string
+}
+
+// share is what is counted together: a credential that Vault makes costs the
+// upstream an account, a static one costs memory.
+type share struct {
 	tenant tenants.ID
-	server tenants.ServerID
-	access registry.Access
-	user   tenants.UserID
+	static bool
 }
 
 // slot holds the current credential of a key, and who fetches the next.
@@ -98,7 +116,7 @@ type flight struct {
 
 // pending is a credential on its way.
 type pending struct {
-	tenant tenants.ID
+	share
 	server tenants.ServerID
 	stale  bool // the server was invalidated meanwhile
 }
@@ -106,7 +124,7 @@ type pending struct {
 // held is a live credential.
 type held struct {
 	Lease
-	tenant  tenants.ID
+	share
 	server  tenants.ServerID
 	token   secret.Text
 	end     time.Time
@@ -119,7 +137,8 @@ type held struct {
 }
 
 const (
-	defaultPerTenant = 32
+	defaultPerTenant       = 32
+	defaultStaticPerTenant = 1024
 	// restAfterFailure spares a Vault that is away one request per call.
 	restAfterFailure = time.Second
 	// fetchTimeout bounds a fetch that several calls wait for.
@@ -135,10 +154,13 @@ func newLeases(i credentialIssuer, cfg LeasesConfig) *Leases {
 	if cfg.PerTenant == 0 {
 		cfg.PerTenant = defaultPerTenant
 	}
+	if cfg.StaticPerTenant == 0 {
+		cfg.StaticPerTenant = defaultStaticPerTenant
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	l := &Leases{
-		issuer: i, verifier: cfg.Verifier, perTenant: cfg.PerTenant,
-		slots: map[slotKey]*slot{}, live: map[tenants.ID]int{}, pending: map[*pending]struct{}{},
+		issuer: i, verifier: cfg.Verifier, most: map[bool]int{false: cfg.PerTenant, true: cfg.StaticPerTenant},
+		slots: map[slotKey]*slot{}, live: map[share]int{}, pending: map[*pending]struct{}{},
 		wake: make(chan struct{}, 1), stop: stop, stopped: make(chan struct{}),
 	}
 	go l.watch(ctx)
@@ -181,7 +203,7 @@ func (l *Leases) admit(r *LeaseRequest) error {
 }
 
 func (l *Leases) get(ctx context.Context, r *LeaseRequest) (*held, error) {
-	key := slotKey{r.Tenant, r.Server, r.Access, r.User}
+	key := slotKey{r.Tenant, r.Server, r.Access, r.User, r.Static, r.Version}
 	if r.Access == registry.WriteAccess {
 		return l.getForWriting(ctx, key, r)
 	}
@@ -314,7 +336,7 @@ func (l *Leases) fly(key slotKey, f *flight, r *LeaseRequest) {
 
 // fetch gets a credential from Vault within the tenant's share.
 func (l *Leases) fetch(ctx context.Context, r *LeaseRequest) (*held, error) {
-	p := &pending{tenant: r.Tenant, server: r.Server}
+	p := &pending{share: share{r.Tenant, r.Static}, server: r.Server}
 	if err := l.reserve(p); err != nil {
 		return nil, err
 	}
@@ -331,7 +353,7 @@ func (l *Leases) fetch(ctx context.Context, r *LeaseRequest) (*held, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.pending, p)
-	l.unreserve(r.Tenant)
+	l.unreserve(p.share)
 	switch {
 	case err != nil:
 		return nil, err
@@ -352,8 +374,8 @@ func (l *Leases) hold(p *pending, got issued, began time.Time) (*held, error) {
 	}
 	delete(l.pending, p)
 	h := &held{
-		Lease:  Lease{ID: got.id, Username: got.username, Password: got.password, Until: began.Add(got.ttl * 2 / 3)},
-		tenant: p.tenant, server: p.server, token: got.token, keep: got.keep,
+		Lease: Lease{ID: got.id, Username: got.username, Password: got.password, Fields: got.fields, Until: began.Add(got.ttl * 2 / 3)},
+		share: p.share, server: p.server, token: got.token, keep: got.keep,
 		// A moment early: Vault ends it at the full time, sessions and all.
 		end:     began.Add(got.ttl - min(time.Second, got.ttl/10)),
 		expired: make(chan struct{}), index: -1,
@@ -371,32 +393,31 @@ var errClosed = fault.New(fault.CredentialsAway, "This worker is stopping. Nothi
 // reserve counts a credential before it exists. A tenant at its bound gives up
 // one that nobody uses, if there is one.
 func (l *Leases) reserve(p *pending) error {
-	t := p.tenant
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return errClosed
 	}
-	if l.live[t] >= l.perTenant && !l.evict(t) {
-		return fault.New(fault.Busy, "Your organisation uses all of its %d credentials on this worker. Call again in 1 s.", l.perTenant).After(time.Second)
+	if most := l.most[p.static]; l.live[p.share] >= most && !l.evict(p.share) {
+		return fault.New(fault.Busy, "Your organisation uses all of its %d credentials on this worker. Call again in 1 s.", most).After(time.Second)
 	}
-	l.live[t]++
+	l.live[p.share]++
 	l.pending[p] = struct{}{}
 	return nil
 }
 
-func (l *Leases) unreserve(t tenants.ID) {
-	if l.live[t]--; l.live[t] <= 0 {
-		delete(l.live, t)
+func (l *Leases) unreserve(of share) {
+	if l.live[of]--; l.live[of] <= 0 {
+		delete(l.live, of)
 	}
 }
 
-// evict ends the tenant's unused cached credential that would end soonest.
-func (l *Leases) evict(t tenants.ID) bool {
+// evict ends the share's unused cached credential that would end soonest.
+func (l *Leases) evict(of share) bool {
 	var victim *slot
 	var key slotKey
 	for k, s := range l.slots {
-		if k.tenant == t && s.current != nil && s.current.users == 0 && (victim == nil || s.current.end.Before(victim.current.end)) {
+		if (share{k.tenant, k.static}) == of && s.current != nil && s.current.users == 0 && (victim == nil || s.current.end.Before(victim.current.end)) {
 			victim, key = s, k
 		}
 	}
@@ -461,7 +482,7 @@ func (l *Leases) expire(h *held) {
 	if h.index >= 0 {
 		heap.Remove(&l.ends, h.index)
 	}
-	l.unreserve(h.tenant)
+	l.unreserve(h.share)
 }
 
 // Invalidate ends every credential of a server at once, or of a whole tenant

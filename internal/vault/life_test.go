@@ -257,7 +257,7 @@ func TestNoCredentialIsLost(t *testing.T) {
 				}
 				time.Sleep(time.Duration(random.IntN(60)) * time.Millisecond)
 				l.mu.Lock()
-				if n := l.live[fakeSite.tenant]; n > 4 {
+				if n := l.live[share{tenant: fakeSite.tenant}]; n > 4 {
 					t.Errorf("%d live credentials of a tenant that may have 4", n)
 				}
 				l.mu.Unlock()

@@ -108,42 +108,16 @@ func (s *Servers) PutDatabase(ctx context.Context, t tenants.ID, id tenants.Serv
 		if err := s.client.write(ctx, databaseMount+"/roles/"+roleName(t, id, a), d.role(t, id, a)); err != nil {
 			return err
 		}
-		keep := a == registry.ReadAccess || d.CachedWrites
-		if err := s.open(ctx, t, id, a, accessor, d.ttl(a), keep); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// open writes the two locks of a server and access.
-func (s *Servers) open(ctx context.Context, t tenants.ID, id tenants.ServerID, a registry.Access, accessor string, ttl time.Duration, keep bool) error {
-	mode := strings.TrimPrefix(roleName(t, id, a), configName(t, id)+".")
-	policy := strings.NewReplacer("ACCESSOR", accessor, "SERVER", string(id), "MODE", mode).Replace(serverHCL)
-	if err := s.client.write(ctx, "sys/policies/acl/"+policyName(t, id, a), map[string]any{"policy": policy}); err != nil {
-		return err
-	}
-	policies := []string{policyName(t, id, a)}
-	if keep {
-		policies = append(policies, keepPolicy)
-	}
-	return s.client.write(ctx, "auth/"+authMount+"/role/"+roleName(t, id, a), map[string]any{
-		"role_type": "jwt", "user_claim": "sub", "bound_audiences": []string{audience},
-		"bound_claims_type": "string",
-		"bound_claims":      map[string]any{"tenant": string(t), "server": string(id), "access": string(a)},
-		// Metadata belongs to the entity and outlives the token, so it holds
-		// only what the alias itself says. Nothing of the call is in it.
-		"claim_mappings": map[string]any{"tenant": "tenant"},
-		"token_policies": policies, "token_no_default_policy": true,
 		// A lease ends with its token, so the token lives as long as the
 		// credential, and it is a service token because only those can be
 		// revoked. A batch token would be cheaper by a write to storage, which
 		// matters where there is a login for each call; reads share one.
-		"token_type": "service", "token_ttl": seconds(ttl), "token_max_ttl": seconds(ttl),
-		// -1 is none. 0, the default, is a minute or more, and takes tokens
-		// that are expired or never expire.
-		"clock_skew_leeway": -1, "expiration_leeway": -1, "not_before_leeway": -1,
-	})
+		l := locks{access: a, tokenType: "service", ttl: d.ttl(a), keep: a == registry.ReadAccess || d.CachedWrites}
+		if err := s.open(ctx, t, id, accessor, l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // DeleteServer revokes every credential of the server and removes all that
@@ -171,52 +145,49 @@ func (s *Servers) DeleteServer(ctx context.Context, t tenants.ID, id tenants.Ser
 		if err := s.client.remove(ctx, databaseMount+"/roles/"+roleName(t, id, a)); err != nil {
 			return err
 		}
-		if err := s.removeSecrets(ctx, fmt.Sprintf("tenants/%s/%s/", t, id)); err != nil {
+	}
+	for _, folder := range []string{serverFolder(t, id), accountFolder(t, id)} {
+		if err := s.removeSecrets(ctx, folder); err != nil {
 			return err
 		}
 	}
 	return s.client.remove(ctx, databaseMount+"/config/"+configName(t, id))
 }
 
-// DeleteTenant does DeleteServer for every server that Vault knows of.
+// DeleteTenant does DeleteServer for every server that Vault knows of: those
+// with a database, and those with secrets.
 func (s *Servers) DeleteTenant(ctx context.Context, t tenants.ID) (err error) {
 	defer fault.Wrap(&err, "vault.DeleteTenant(%s)", t)
 	if _, err := tenants.ParseID(string(t)); err != nil {
 		return err
 	}
-	names, err := s.client.list(ctx, databaseMount+"/config")
+	databases, err := s.client.list(ctx, databaseMount+"/config")
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		id, mine := strings.CutPrefix(name, string(t)+".")
-		if !mine {
+	static, err := s.client.list(ctx, kvMount+"/metadata/"+tenantFolder(t))
+	if err != nil {
+		return err
+	}
+	for _, name := range databases {
+		if id, mine := strings.CutPrefix(name, string(t)+"."); mine {
+			static = append(static, id)
+		}
+	}
+	for _, name := range static {
+		// What is not named as a server is none of ours, and goes below.
+		id, err := tenants.ParseServerID(strings.TrimSuffix(name, "/"))
+		if err != nil {
 			continue
 		}
-		if err := s.DeleteServer(ctx, t, tenants.ServerID(id)); err != nil {
+		if err := s.DeleteServer(ctx, t, id); err != nil {
 			return err
 		}
 	}
-	return s.removeSecrets(ctx, fmt.Sprintf("tenants/%s/", t))
-}
-
-// removeSecrets deletes every static secret below a folder that ends in `/`.
-func (s *Servers) removeSecrets(ctx context.Context, folder string) error {
-	keys, err := s.client.list(ctx, kvMount+"/metadata/"+folder)
-	if err != nil {
+	if err := s.removeSecrets(ctx, "accounts/"+string(t)+"/"); err != nil {
 		return err
 	}
-	for _, k := range keys {
-		if strings.HasSuffix(k, "/") {
-			err = s.removeSecrets(ctx, folder+k)
-		} else {
-			err = s.client.remove(ctx, kvMount+"/metadata/"+folder+k)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.removeSecrets(ctx, tenantFolder(t))
 }
 
 // revoke ends all credentials of a server. Those that cannot be dropped,

@@ -1,5 +1,6 @@
 // Command prepare builds and fetches, once and with progress, what the tests
-// would otherwise each wait for in silence: vaultd and a Node.
+// would otherwise each wait for in silence: vaultd, a Node, and the packages
+// that they host.
 package main
 
 import (
@@ -7,9 +8,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"latchkey/internal/embedded"
+	"latchkey/internal/packages"
 )
 
 func main() {
@@ -33,6 +36,35 @@ func prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = embedded.Node22(ctx, cache, say)
-	return err
+	node, err := embedded.Node22(ctx, cache, say)
+	if err != nil {
+		return err
+	}
+	return install(ctx, packages.New(packages.Options{Dir: filepath.Join(cache, "packages"), Node: filepath.Join(node, "node"), Env: os.Environ()}), say)
+}
+
+// hosted are the packages of the demo and of stdiotool's tests.
+var hosted = []string{
+	"@modelcontextprotocol/server-filesystem@2026.8.31",
+	"@modelcontextprotocol/server-everything@2026.8.31",
+	"@modelcontextprotocol/server-memory@2026.8.31",
+}
+
+// install fills the cache. Where there is no registry the tests that need it are
+// skipped, and say so.
+func install(ctx context.Context, cache *packages.Cache, say func(string)) error {
+	for _, name := range hosted {
+		p, err := packages.Parse(name)
+		if err != nil {
+			return err
+		}
+		if _, ok := cache.Find(p); ok {
+			continue
+		}
+		say("installing " + name + ", once")
+		if _, err := cache.Install(ctx, p); err != nil {
+			say(err.Error())
+		}
+	}
+	return nil
 }

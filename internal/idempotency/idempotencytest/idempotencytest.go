@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		"UnknownGoesOnUnderItsKey":        (*suite).again,
 		"FreeIsTakenUnderItsKey":          (*suite).free,
 		"DeadEdgeLeavesUnknown":           (*suite).dead,
+		"ProlongedIsNotTakenForDead":      (*suite).prolonged,
 		"LateEndOfALostCallIsTheTruth":    (*suite).late,
 		"EndOfAnotherCallChangesNothing":  (*suite).another,
 		"CollectSparesWhatIsStillWanted":  (*suite).collect,
@@ -95,6 +96,13 @@ func (s *suite) end(t tenants.ID, n idempotency.CallName, c idempotency.Claim, e
 		e.ExpiresAt = s.now.Add(keep)
 	}
 	if err := s.Store.EndCall(s.Context(), t, n, c.CallID, e); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *suite) prolong(t tenants.ID, n idempotency.CallName, call string, until time.Time) {
+	s.Helper()
+	if err := s.Store.ProlongCall(s.Context(), t, n, call, until); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -184,6 +192,28 @@ func (s *suite) done() {
 	if was := s.wantHeld(s.A, n, next, idempotency.Running); was.Sealed != nil {
 		s.Error("the answer of yesterday is still there")
 	}
+}
+
+// prolonged is a call that waits for its caller's answer.
+func (s *suite) prolonged() {
+	n, c := name(), s.claimOf(hash())
+	s.take(s.A, n, c)
+	later := c.RunsUntil.Add(5 * time.Minute)
+	s.prolong(s.A, n, c.CallID, later)
+	s.prolong(s.A, n, c.CallID, later.Add(-time.Minute))              // never back
+	s.prolong(s.A, n, s.claimOf(hash()).CallID, later.Add(time.Hour)) // not another's
+	s.prolong(s.B, n, c.CallID, later.Add(time.Hour))
+	s.now = later
+	if was := s.wantHeld(s.A, n, c, idempotency.Running); !was.RunsUntil.Equal(later) {
+		s.Errorf("runs until %v, want %v", was.RunsUntil, later)
+	}
+	s.now = later.Add(time.Second)
+	if was := s.wantHeld(s.A, n, c, idempotency.Unknown); !was.Lost {
+		s.Errorf("%+v", was)
+	}
+	s.end(s.A, n, c, idempotency.End{State: idempotency.Done, ExpiresAt: s.now.Add(keep)})
+	s.prolong(s.A, n, c.CallID, later.Add(time.Hour))
+	s.wantHeld(s.A, n, c, idempotency.Done)
 }
 
 func (s *suite) unknown() {

@@ -94,7 +94,7 @@ func (s *suite) servers() {
 	ctx := s.Context()
 	want := registry.Server{
 		Slug: "orders", Kind: "sql", Title: "Orders", Description: "About orders", Connection: json.RawMessage(`{"host": "db", "port": 5432}`), Pool: "gpu", PerUser: true,
-		Declared: json.RawMessage(`{"port":5432,"host":"db","password":{"secret":"[set]"}}`), SecretsSet: []string{"password"},
+		Declared: json.RawMessage(`{"port":5432,"host":"db","password":{"secret":"[set]"}}`), SecretsSet: []string{"password"}, SecretsVersion: "ro@1.a rw@1.b",
 	}
 	made, err := s.Store.PutServer(ctx, s.a, want)
 	s.must(err)
@@ -113,7 +113,7 @@ func (s *suite) servers() {
 		s.Error("putting the same again is an update")
 	}
 	want.Title, want.Description, want.Connection, want.Pool, want.PerUser = "Other", "", json.RawMessage(`{}`), "default", false
-	want.Declared, want.SecretsSet = json.RawMessage(`{}`), []string{}
+	want.Declared, want.SecretsSet, want.SecretsVersion = json.RawMessage(`{}`), []string{}, ""
 	changed, err := s.Store.PutServer(ctx, s.a, registry.Server{Slug: "orders", Kind: "sql", Title: "Other"})
 	s.must(err)
 	if !changed.UpdatedAt.After(made.UpdatedAt) {

@@ -2,12 +2,16 @@
 // connection end to end, from the agent through sign-in, scopes, dispatch and
 // a worker, without any upstream that could be at fault instead.
 //
-// It owns its five tools. It needs no credential and asks for none. A spec
-// says which tools are offered and under which scopes; without a list all are:
+// It owns its tools, and a prompt and two resources. It needs no credential and
+// asks for none. A spec says which tools are offered and under which scopes;
+// without a list all are. Prompt and resources are offered under the scope that
+// stands there, and without it not:
 //
 //	tools:
 //	  - echo                       # under the scope tool:echo
 //	  - {name: wait, scope: diagnostics}
+//	prompts: diagnostics
+//	resources: diagnostics
 package echotool
 
 import (
@@ -26,15 +30,16 @@ import (
 // Kind is the kind `echo`. It has no connection.
 var Kind = runtime.Kind{
 	Name: "echo", Title: "Diagnostics", Description: "Tools that check the connection itself and touch nothing: for trying a client, and for tests.",
-	Template: "tools:\n- {name: echo, scope: diagnostics}\n- {name: whoami, scope: diagnostics}\n", Check: check, Open: open,
+	Template: "tools:\n- {name: echo, scope: diagnostics}\n- {name: whoami, scope: diagnostics}\n", Check: check, Open: open, Asks: true,
 }
 
 const (
 	maxWait = 30 * time.Second
+	maxWork = time.Hour
 	maxBig  = 64 << 20 // more than any result may have, to try the bound
 )
 
-// tool is one of the five, with how it runs.
+// tool is one of them, with how it runs.
 type tool struct {
 	name, title, description string
 	input                    string // JSON schema
@@ -42,7 +47,7 @@ type tool struct {
 	run                      func(ctx context.Context, c *runtime.Call, env runtime.Env) (*mcp.CallToolResult, error)
 }
 
-var tools = []tool{
+var tools = append([]tool{
 	{
 		name: "echo", title: "Echo", timeout: 10 * time.Second,
 		description: "Returns its arguments as they arrived, to check that a connection works and what it does to them.",
@@ -62,6 +67,12 @@ var tools = []tool{
 		run:         wait,
 	},
 	{
+		name: "work", title: "Work", timeout: maxWork, // more than a call may take: a task may
+		description: "Works for up to an hour, reports progress, and can ask a question first, to try tasks: what goes on after the call was answered.",
+		input:       `{"type":"object","properties":{"seconds":{"type":"number","minimum":0,"maximum":3600,"description":"How long to work."},"question":{"type":"string","maxLength":500,"description":"What to ask the person at the client first."}},"required":["seconds"],"additionalProperties":false}`,
+		run:         work,
+	},
+	{
 		name: "fail", title: "Fail", timeout: 10 * time.Second,
 		description: "Fails as a tool does, to see how a client shows it.",
 		input:       `{"type":"object","properties":{"message":{"type":"string","maxLength":1000,"description":"What the failure says."}},"additionalProperties":false}`,
@@ -73,7 +84,7 @@ var tools = []tool{
 		input:       `{"type":"object","properties":{"bytes":{"type":"integer","minimum":0,"maximum":67108864,"description":"Size of the text."}},"required":["bytes"],"additionalProperties":false}`,
 		run:         big,
 	},
-}
+}, talking...)
 
 func byName(name string) *tool {
 	for i := range tools {
@@ -84,25 +95,28 @@ func byName(name string) *tool {
 	return nil
 }
 
-// open makes an instance. It holds nothing but the list of offered tools.
-func open(_ context.Context, o runtime.Opening) (runtime.Instance, error) {
+// open makes an instance. It holds nothing but what is offered.
+func open(_ context.Context, o runtime.Opening, _ runtime.Host) (runtime.Instance, error) {
 	var s spec
 	if err := json.Unmarshal(o.Spec, &s); err != nil {
 		return nil, fmt.Errorf("echo: read spec: %w", err)
 	}
-	in := instance{}
+	in := &instance{tools: map[string]*tool{}, prompts: s.Prompts != "", resources: s.Resources != ""}
 	for _, offered := range s.Tools {
 		if t := byName(offered.Name); t != nil {
-			in[t.name] = t
+			in.tools[t.name] = t
 		}
 	}
 	return in, nil
 }
 
-type instance map[string]*tool
+type instance struct {
+	tools              map[string]*tool
+	prompts, resources bool
+}
 
-func (in instance) CallTool(ctx context.Context, c *runtime.Call, env runtime.Env) (*runtime.Result, error) {
-	t := in[c.Name]
+func (in *instance) CallTool(ctx context.Context, c *runtime.Call, env runtime.Env) (*runtime.Result, error) {
+	t := in.tools[c.Name]
 	if t == nil {
 		return nil, fault.New(fault.NotFound, "This server has no tool %q.", c.Name)
 	}
@@ -113,11 +127,7 @@ func (in instance) CallTool(ctx context.Context, c *runtime.Call, env runtime.En
 	return &runtime.Result{Tool: res, Rows: -1}, nil
 }
 
-func (instance) ReadResource(context.Context, *runtime.Call, runtime.Env) (*runtime.Result, error) {
-	return nil, fault.New(fault.NotFound, "This server has no resources.")
-}
-
-func (instance) Close() error { return nil }
+func (*instance) Close() error { return nil }
 
 func echo(_ context.Context, c *runtime.Call, _ runtime.Env) (*mcp.CallToolResult, error) {
 	args := c.Input
@@ -159,26 +169,84 @@ func wait(ctx context.Context, c *runtime.Call, env runtime.Env) (*mcp.CallToolR
 	if args.Seconds < 0 || args.Seconds > maxWait.Seconds() {
 		return nil, invalid("/seconds", "must be 0 to 30")
 	}
-	total := time.Duration(args.Seconds * float64(time.Second))
+	if err := pass(ctx, args.Seconds, "waited", env); err != nil {
+		return nil, err
+	}
+	return &mcp.CallToolResult{
+		Content:           text(fmt.Sprintf("Waited %g s.", args.Seconds)),
+		StructuredContent: map[string]any{"seconds": args.Seconds},
+	}, nil
+}
+
+// pass lets time go by and says so.
+func pass(ctx context.Context, seconds float64, verb string, env runtime.Env) error {
 	start := time.Now()
-	end := time.NewTimer(total)
+	end := time.NewTimer(time.Duration(seconds * float64(time.Second)))
 	defer end.Stop()
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		case <-tick.C:
 			done := time.Since(start).Seconds()
-			env.Progress(done, args.Seconds, fmt.Sprintf("waited %.1f of %g s", done, args.Seconds))
+			env.Progress(done, seconds, fmt.Sprintf("%s %.1f of %g s", verb, done, seconds))
 		case <-end.C:
-			return &mcp.CallToolResult{
-				Content:           text(fmt.Sprintf("Waited %g s.", args.Seconds)),
-				StructuredContent: map[string]any{"seconds": args.Seconds},
-			}, nil
+			return nil
 		}
 	}
+}
+
+func work(ctx context.Context, c *runtime.Call, env runtime.Env) (*mcp.CallToolResult, error) {
+	var args struct {
+		Seconds  float64 `json:"seconds"`
+		Question string  `json:"question"`
+	}
+	if err := arguments(c, &args); err != nil {
+		return nil, err
+	}
+	if args.Seconds < 0 || args.Seconds > maxWork.Seconds() {
+		return nil, invalid("/seconds", "must be 0 to 3600")
+	}
+	out := map[string]any{"seconds": args.Seconds}
+	said := ""
+	if args.Question != "" {
+		answer, err := askPerson(ctx, args.Question, env)
+		if err != nil {
+			return nil, err
+		}
+		out["answer"], said = answer, fmt.Sprintf(" The answer to the question: %s.", answer)
+	}
+	if err := pass(ctx, args.Seconds, "worked", env); err != nil {
+		return nil, err
+	}
+	return &mcp.CallToolResult{Content: text(fmt.Sprintf("Worked %g s.%s", args.Seconds, said)), StructuredContent: out}, nil
+}
+
+// askPerson puts a question with a text for its answer to the person at the client.
+func askPerson(ctx context.Context, question string, env runtime.Env) (string, error) {
+	params, err := json.Marshal(mcp.ElicitParams{
+		Mode: "form", Message: question,
+		RequestedSchema: json.RawMessage(`{"type":"object","properties":{"answer":{"type":"string","maxLength":500}},"required":["answer"]}`),
+	})
+	if err != nil {
+		return "", err
+	}
+	raw, err := env.Ask(ctx, runtime.Question{Method: "elicitation/create", Params: params})
+	if err != nil {
+		return "", err
+	}
+	var got struct {
+		Action  string `json:"action"`
+		Content struct {
+			Answer string `json:"answer"`
+		} `json:"content"`
+	}
+	if json.Unmarshal(raw, &got) != nil || got.Action != "accept" {
+		return "(none)", nil
+	}
+	return fmt.Sprintf("%.500s", got.Content.Answer), nil
 }
 
 func fail(_ context.Context, c *runtime.Call, _ runtime.Env) (*mcp.CallToolResult, error) {

@@ -52,7 +52,7 @@ func TestSpecChoosesToolsAndScopes(t *testing.T) {
 	if len(def.Tools) != 2 || def.Tools[1].Scope != "diagnostics" || def.Tools[1].Risk != registry.Reads {
 		t.Errorf("definition is %+v", def.Tools)
 	}
-	in, err := open(context.Background(), runtime.Opening{Spec: normalized})
+	in, err := open(context.Background(), runtime.Opening{Spec: normalized}, runtime.Host{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +85,8 @@ func TestWrongSpecNamesTheLine(t *testing.T) {
 		{"tools: [echo, echo]", "spec.tools[1]", "twice"},
 		{"tools: [{name: echo, scope: 'A B'}]", "spec.tools[0].scope", "no scope"},
 		{"tools: [{name: echo, scopes: x}]", "spec.tools[0].scopes", "not known"},
+		{"prompts: 7x", "spec.prompts", "no scope"},
+		{"resources: [a]", "spec.resources", "no scope"},
 		{"tool: [echo]", "spec.tool", "not known"},
 		{"[echo]", "spec", "mapping"},
 	} {
@@ -135,10 +137,34 @@ func TestWaitReportsProgress(t *testing.T) {
 
 func TestWrongArgumentsAreRefused(t *testing.T) {
 	for _, c := range []struct{ tool, input string }{
+		{"work", `{"seconds":3601}`}, {"work", `{"seconds":-1}`}, {"work", `{"seconds":1,"question":7}`},
 		{"wait", `{"seconds":31}`}, {"wait", `{"seconds":-1}`}, {"wait", `{"seconds":1e300}`}, {"wait", `{"seconds":"x"}`}, {"big", `{"bytes":-1}`}, {"big", `{"bytes":100000000}`}, {"fail", `[]`},
 	} {
 		if _, err := byName(c.tool).run(context.Background(), &runtime.Call{Input: json.RawMessage(c.input)}, runtime.Env{}); !fault.HasCode(err, fault.InvalidArguments) {
 			t.Errorf("%s %s: %v", c.tool, c.input, err)
 		}
+	}
+}
+
+func TestWorkAsksFirst(t *testing.T) {
+	for answer, want := range map[string]string{
+		`{"action":"accept","content":{"answer":"blue"}}`: "blue", `{"action":"decline"}`: "(none)", `{"action":"accept","content":{"answer":7}}`: "(none)", `[]`: "(none)", ``: "(none)",
+	} {
+		env := runtime.Env{Progress: func(float64, float64, string) {}, Ask: func(_ context.Context, q runtime.Question) (json.RawMessage, error) {
+			if q.Method != "elicitation/create" || !strings.Contains(string(q.Params), "Which colour?") {
+				t.Errorf("asked %+v", q)
+			}
+			return json.RawMessage(answer), nil
+		}}
+		res, err := work(context.Background(), &runtime.Call{Input: json.RawMessage(`{"seconds":0,"question":"Which colour?"}`)}, env)
+		if err != nil || res.StructuredContent.(map[string]any)["answer"] != want {
+			t.Errorf("%s: %+v, %v", answer, res, err)
+		}
+	}
+	refuses := runtime.Env{Ask: func(context.Context, runtime.Question) (json.RawMessage, error) {
+		return nil, fault.New(fault.Unanswerable, "no")
+	}}
+	if _, err := work(context.Background(), &runtime.Call{Input: json.RawMessage(`{"seconds":0,"question":"Which?"}`)}, refuses); !fault.HasCode(err, fault.Unanswerable) {
+		t.Errorf("%v", err)
 	}
 }

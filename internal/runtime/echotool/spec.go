@@ -14,6 +14,9 @@ import (
 // spec is the normalized form: every offered tool with its scope.
 type spec struct {
 	Tools []offered `json:"tools"`
+	// The scopes of the prompt and of the resources; empty: they are not offered.
+	Prompts   string `json:"prompts,omitempty"`
+	Resources string `json:"resources,omitempty"`
 }
 
 type offered struct {
@@ -21,6 +24,8 @@ type offered struct {
 	Scope  string          `json:"scope"`
 	safety registry.Safety // the definition has it
 }
+
+const scopeFix = "use a-z, 0-9, _, :, . and -, starting with a letter, up to 64 characters"
 
 // RFC 6749 allows more; this is what the platform's own scopes look like.
 var scopePattern = regexp.MustCompile(`^[a-z][a-z0-9_:.-]{0,63}$`)
@@ -48,6 +53,7 @@ func definition(s spec) registry.Definition {
 			Scope: o.Scope, Risk: registry.Reads, Idempotent: true, Timeout: t.timeout, Safety: o.safety,
 		})
 	}
+	s.talk(&d)
 	return d
 }
 
@@ -68,19 +74,32 @@ func (c *checker) spec(n *yaml.Node) spec {
 		c.problem(n, "spec", "must be a mapping", "write tools: [echo, whoami], or leave the spec out for all tools")
 		return spec{}
 	}
-	list := (*yaml.Node)(nil)
+	list, prompts, resources := (*yaml.Node)(nil), "", ""
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		switch key := n.Content[i]; key.Value {
+		switch key, value := n.Content[i], n.Content[i+1]; key.Value {
 		case "tools":
-			list = n.Content[i+1]
+			list = value
+		case "prompts":
+			prompts = c.scope(value, "spec.prompts")
+		case "resources":
+			resources = c.scope(value, "spec.resources")
 		default:
-			c.problem(key, "spec."+key.Value, "is not known", "the only key is tools")
+			c.problem(key, "spec."+key.Value, "is not known", "the keys are tools, prompts and resources")
 		}
 	}
-	if list == nil {
-		return everything()
+	s := everything()
+	if list != nil {
+		s = c.tools(list)
 	}
-	return c.tools(list)
+	s.Prompts, s.Resources = prompts, resources
+	return s
+}
+
+func (c *checker) scope(n *yaml.Node, path string) string {
+	if n.Kind != yaml.ScalarNode || !scopePattern.MatchString(n.Value) {
+		c.problem(n, path, fmt.Sprintf("%q is no scope", n.Value), scopeFix)
+	}
+	return n.Value
 }
 
 func everything() spec {
@@ -121,7 +140,7 @@ func (c *checker) tool(n *yaml.Node, path string) offered {
 		m := r.Object(n, path, registry.SafetyKeys("name", "scope")...)
 		o.Name = m.Text("name")
 		if o.Scope = m.Text("scope"); o.Scope != "" && !scopePattern.MatchString(o.Scope) {
-			m.Bad("scope", fmt.Sprintf("%q is no scope", o.Scope), "use a-z, 0-9, _, :, . and -, starting with a letter, up to 64 characters")
+			m.Bad("scope", fmt.Sprintf("%q is no scope", o.Scope), scopeFix)
 		}
 		o.safety = registry.ReadSafety(m, nil)
 		c.problems = append(c.problems, r.Problems...)

@@ -10,7 +10,11 @@ import (
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 	"latchkey/internal/runtime/echotool"
+	"latchkey/internal/runtime/httptool"
+	"latchkey/internal/runtime/remotetool"
 	"latchkey/internal/runtime/sqltool"
+	"latchkey/internal/runtime/stdiotool"
+	"latchkey/internal/runtime/toolset"
 	"latchkey/internal/secret"
 )
 
@@ -18,7 +22,11 @@ import (
 func All() []runtime.Kind {
 	return []runtime.Kind{
 		sqltool.Kind,
+		httptool.Kind,
 		echotool.Kind,
+		remotetool.Kind,
+		stdiotool.New(),
+		toolset.Kind,
 	}
 }
 
@@ -58,4 +66,34 @@ func (checker) CheckConnection(kind string, connection *yaml.Node) (json.RawMess
 		return nil, nil, []registry.Problem{registry.ProblemAt(connection, "", "servers of kind "+kind+" have no connection", "remove it")}
 	}
 	return nil, nil, nil
+}
+
+func (checker) Discovers(kind string) bool {
+	k, _ := ByName(kind)
+	return k.Define != nil
+}
+
+func (checker) Define(kind string, spec json.RawMessage, pinned registry.Offer) (json.RawMessage, registry.Definition, []registry.Problem) {
+	k, _ := ByName(kind)
+	return k.Define(spec, pinned)
+}
+
+func (checker) Composes(kind string) bool {
+	k, _ := ByName(kind)
+	return k.Compose != nil
+}
+
+func (checker) Compose(kind string, spec json.RawMessage, over registry.Composing) (json.RawMessage, registry.Definition, []registry.Problem) {
+	k, _ := ByName(kind)
+	return k.Compose(spec, over)
+}
+
+// Account says which account a server's calls run with, where somebody has to
+// connect one.
+func Account(s *registry.Server) (registry.Account, bool) {
+	k, _ := ByName(s.Kind)
+	if k.Account == nil || len(s.Connection) == 0 {
+		return registry.Account{}, false
+	}
+	return k.Account(s.Connection)
 }

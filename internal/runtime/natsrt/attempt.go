@@ -19,11 +19,12 @@ type attempt struct {
 	token      string
 	repeatable bool
 	// frames has room for everything that a sound worker has on its way: an
-	// acceptance, a window of chunks, the last frame, two of the edge's own, and
-	// some progress, which is dropped when there is much of it.
+	// acceptance, a window of chunks, its questions and those that it takes back,
+	// the last frame, and some of the edge's own.
 	frames chan frame
 
 	// guarded by Edge.mu
+	aside    aside
 	instance string // of the worker, once it has accepted
 	sentAt   time.Time
 	heardAt  time.Time // the last frame or heartbeat, once accepted
@@ -32,16 +33,14 @@ type attempt struct {
 
 var attempts = sync.Pool{New: func() any { return &attempt{frames: make(chan frame, frameRoom)} }}
 
-const (
-	frameRoom    = chunkWindow + 16
-	progressRoom = 8
-)
+const frameRoom = chunkWindow + 24
 
 // verdict is how an attempt ended.
 type verdict struct {
 	end      end
 	instance string // the worker, where one is known
 	started  bool   // it may have started
+	leaving  bool   // it refused because it stops
 	result   *runtime.Result
 	err      *fault.Error // answered with an error
 }
@@ -61,7 +60,11 @@ const (
 )
 
 // try sends the call once and follows it.
-func (e *Edge) try(ctx context.Context, req []byte, o DoOptions) verdict {
+func (e *Edge) try(ctx context.Context, req []byte, o *DoOptions, h *homes) verdict {
+	subject := e.subject(h)
+	if subject == "" {
+		return verdict{end: noResponders}
+	}
 	now := time.Now()
 	a := attempts.Get().(*attempt)
 	*a = attempt{token: newToken(), repeatable: o.Retryable, frames: a.frames, sentAt: now}
@@ -71,7 +74,7 @@ func (e *Edge) try(ctx context.Context, req []byte, o DoOptions) verdict {
 	defer e.forget(a)
 
 	setAcceptBy(req, now.Add(acceptBy))
-	if err := e.conn.PublishRequest(callPrefix+o.Pool, e.inbox+"."+a.token, req); err != nil {
+	if err := e.conn.PublishRequest(subject, e.inbox+"."+a.token, req); err != nil {
 		e.log.Warn("call not sent", "err", err)
 		return verdict{end: noResponders}
 	}
@@ -89,8 +92,11 @@ func (e *Edge) forget(a *attempt) {
 	attempts.Put(a)
 }
 
-// follow reads the frames of an attempt up to the one that ends it.
-func (e *Edge) follow(ctx context.Context, a *attempt, o DoOptions) verdict {
+// follow reads the frames of an attempt up to the one that ends it. Then nobody
+// is asked anything any more.
+func (e *Edge) follow(ctx context.Context, a *attempt, o *DoOptions) verdict {
+	var asking *questions // most calls have none
+	defer func() { asking.stop() }()
 	v := verdict{}
 	var chunks uint32
 	var body []byte
@@ -115,10 +121,17 @@ func (e *Edge) follow(ctx context.Context, a *attempt, o DoOptions) verdict {
 		switch f.kind {
 		case kindAccept:
 			v.started = true
-		case kindProgress:
-			if o.Progress != nil {
-				o.Progress(f.done, f.total, string(f.data))
+		case kindAside:
+			e.hear(a, o)
+		case kindAsk:
+			v.started = true
+			if asking == nil {
+				asking = &questions{edge: e, token: a.token, ask: o.Ask}
+				asking.base, asking.end = context.WithCancel(ctx)
 			}
+			asking.begin(f)
+		case kindUnask:
+			asking.withdraw(f.number)
 		case kindChunk:
 			v.started = true
 			if f.number != chunks {
@@ -153,6 +166,7 @@ func (e *Edge) follow(ctx context.Context, a *attempt, o DoOptions) verdict {
 			return v
 		case kindRefuse:
 			v.end, v.started = refused, false
+			v.leaving = f.reason == runtime.Draining
 			if f.reason == runtime.Replayed {
 				v.end = replayed
 			}
@@ -201,7 +215,7 @@ func (e *Edge) broken(a *attempt, v verdict, what string) verdict {
 // fault puts an attempt's end in words, for when there is no further one. That
 // a cancelled call may have had effects is for those to say who know whether it
 // has any; Outcome.Started tells them.
-func (v verdict) fault(o DoOptions) *fault.Error {
+func (v verdict) fault(o *DoOptions) *fault.Error {
 	switch v.end {
 	case refused, lapsed:
 		return fault.New(fault.Busy, "All workers for this server are busy. Nothing was done. Wait a second, then call again.").After(time.Second)
@@ -267,11 +281,14 @@ func (e *Edge) pass(token string, f frame) bool {
 // deliver runs under e.mu.
 func (e *Edge) deliver(a *attempt, f frame) {
 	a.heardAt = time.Now()
-	if f.kind == kindProgress && len(a.frames) >= progressRoom {
-		return
-	}
 	if a.instance == "" {
 		a.instance = f.instance
+	}
+	if f.kind == kindProgress || f.kind == kindNotify {
+		if !a.aside.put(f) {
+			return
+		}
+		f = frame{kind: kindAside}
 	}
 	select {
 	case a.frames <- f:

@@ -130,7 +130,7 @@ func BenchmarkWorkerAlone(b *testing.B) {
 	w := newWorker("w", 256, echotool.Kind, openingsFunc(func() runtime.Opening { return echoOpening }), nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := w.Run(context.Background(), benchCall("echo", smallArgs), time.Now().Add(time.Second), nil); err != nil {
+		if _, err := w.Run(context.Background(), benchCall("echo", smallArgs), time.Now().Add(time.Second), runtime.Back{}); err != nil {
 			b.Fatal(err)
 		}
 	}

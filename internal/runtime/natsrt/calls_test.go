@@ -3,15 +3,24 @@ package natsrt_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"latchkey/internal/fault"
+	"latchkey/internal/registry"
+	"latchkey/internal/runtime"
 	"latchkey/internal/runtime/natsrt"
+	"latchkey/internal/tenants"
 )
 
 func TestCallReachesWorkerAndBack(t *testing.T) {
@@ -146,9 +155,15 @@ func TestBusyTriesOther(t *testing.T) {
 	}
 
 	r.local("w2", 4)
-	retried := false
+	retried, unlucky := false, 0
 	for range 20 {
 		out, err := r.do(call("echo", `{}`, 5*time.Second), natsrt.DoOptions{})
+		// Whom the server hands a call to is chance: ten times the same one of two
+		// comes once in a thousand calls.
+		if fault.HasCode(err, fault.Busy) && out.Attempts == 10 && unlucky == 0 {
+			unlucky++
+			continue
+		}
 		if err != nil || out.Worker != "w2" {
 			t.Fatalf("with a free worker beside it: %+v, %v", out, err)
 		}
@@ -250,6 +265,91 @@ func TestForeignOpeningRefused(t *testing.T) {
 	case line := <-said:
 		t.Errorf("a spec ran that the edge had not signed: %s", line)
 	default:
+	}
+}
+
+// Workers ask who is still there, in questions of a bounded size.
+func TestPeopleAreAskedFor(t *testing.T) {
+	r := newRig(t)
+	conn := must(natsrt.DialWorker(r.server.WorkerURL(), "asking", slog.New(slog.DiscardHandler)))(t)
+	defer conn.Close()
+	ask := natsrt.NewOpenings(conn)
+	var all, even []tenants.UserID
+	for i := range 2500 {
+		all = append(all, tenants.NewUserID())
+		if i%2 == 0 {
+			even = append(even, all[i])
+		}
+	}
+	// An edge that does not answer this is none that knows nobody.
+	if known, err := ask.People(t.Context(), opening.Tenant, all[:1]); err == nil || fault.HasCode(err, fault.NotFound) {
+		t.Errorf("%v, %v", known, err)
+	}
+	r.edge.Close()
+	var asked atomic.Int64
+	other := must(natsrt.NewEdge(natsrt.EdgeConfig{Conn: must(r.server.EdgeConn("edge-2"))(t), Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Opening: func(context.Context, tenants.ID, registry.ServerID, registry.RevisionID) (runtime.Opening, error) {
+			return opening, nil
+		},
+		People: func(_ context.Context, tn tenants.ID, some []tenants.UserID) (known []tenants.UserID, err error) {
+			asked.Add(1)
+			for _, u := range some {
+				if tn == opening.Tenant && slices.Contains(even, u) {
+					known = append(known, u)
+				}
+			}
+			return known, nil
+		}}))(t)
+	defer other.Close()
+	known, err := ask.People(t.Context(), opening.Tenant, all)
+	if err != nil || !slices.Equal(known, even) || asked.Load() != 3 {
+		t.Errorf("%d are known, in %d questions: %v", len(known), asked.Load(), err)
+	}
+	if known, err := ask.People(t.Context(), tenants.NewID(), all); err != nil || len(known) != 0 {
+		t.Errorf("of another tenant: %d, %v", len(known), err)
+	}
+	if _, err := ask.People(t.Context(), opening.Tenant, []tenants.UserID{"us'; --"}); err == nil {
+		t.Error("what is no identifier was asked for")
+	}
+}
+
+// A worker asks one edge. That it closes must not leave it waiting.
+func TestEdgeThatClosesAnswersFirst(t *testing.T) {
+	r := newRig(t)
+	r.edge.Close()
+	asked, answer := make(chan struct{}), make(chan struct{})
+	edge := must(natsrt.NewEdge(natsrt.EdgeConfig{Conn: must(r.server.EdgeConn("edge-2"))(t),
+		Opening: func(ctx context.Context, _ tenants.ID, _ registry.ServerID, _ registry.RevisionID) (runtime.Opening, error) {
+			close(asked)
+			select {
+			case <-answer:
+				return opening, nil
+			case <-ctx.Done():
+				return runtime.Opening{}, ctx.Err()
+			}
+		}}))(t)
+	conn := must(natsrt.DialWorker(r.server.WorkerURL(), "asking", slog.New(slog.DiscardHandler)))(t)
+	defer conn.Close()
+	got := make(chan error, 1)
+	go func() {
+		_, err := natsrt.NewOpenings(conn).Opening(context.Background(), opening.Tenant, opening.Server, opening.Revision)
+		got <- err
+	}()
+	<-asked
+	closed := make(chan error, 1)
+	go func() { closed <- edge.Close() }()
+	r.until("it still takes questions", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := conn.RequestWithContext(ctx, "opening.get", nil)
+		return errors.Is(err, nats.ErrNoResponders)
+	})
+	close(answer)
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
 	}
 }
 

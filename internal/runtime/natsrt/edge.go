@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"latchkey/internal/deadline"
 	"latchkey/internal/fault"
 	"latchkey/internal/runtime"
 )
@@ -26,7 +28,9 @@ type EdgeConfig struct {
 	Sys *nats.Conn
 	// Opening serves workers' requests for openings. Nil: another edge does.
 	Opening OpeningFunc
-	Log     *slog.Logger
+	// People goes with Opening. Nil: not answered.
+	People PeopleFunc
+	Log    *slog.Logger
 }
 
 // Edge sends calls to workers and waits for their results. It is safe for
@@ -34,12 +38,16 @@ type EdgeConfig struct {
 type Edge struct {
 	conn    *nats.Conn
 	opening OpeningFunc
+	people  PeopleFunc
 	log     *slog.Logger
 	inbox   string // with inboxPrefix, without the last dot
 	base    context.Context
 	end     context.CancelFunc
 	subs    []*nats.Subscription
 	watcher sync.WaitGroup
+	asked   *nats.Subscription // for openings; nil: another edge answers
+	unasked chan struct{}      // closed once no more questions come
+	answers sync.WaitGroup     // that are being looked up
 
 	mu       sync.Mutex
 	attempts map[string]*attempt    // by token
@@ -49,9 +57,10 @@ type Edge struct {
 // NewEdge subscribes the edge. Close ends it, not the connections.
 func NewEdge(cfg EdgeConfig) (*Edge, error) {
 	e := &Edge{
-		conn: cfg.Conn, opening: cfg.Opening, log: cfg.Log,
+		conn: cfg.Conn, opening: cfg.Opening, people: cfg.People, log: cfg.Log,
 		inbox:    inboxPrefix + strings.ToLower(rand.Text()),
 		attempts: map[string]*attempt{}, workers: map[string]*WorkerInfo{},
+		unasked: make(chan struct{}),
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
@@ -82,9 +91,11 @@ func (e *Edge) subscribe(cfg EdgeConfig) error {
 	if err == nil {
 		err = on(cfg.Conn, announce, "", e.onAnnounce)
 	}
+	if err == nil {
+		err = cfg.Conn.Publish(rollCall, nil)
+	}
 	if err == nil && cfg.Opening != nil {
-		// Each in a goroutine: one slow lookup must not hold up the others.
-		err = on(cfg.Conn, openingGet, edgesQueue, func(m *nats.Msg) { go e.onOpening(m) })
+		err = e.answerOpenings()
 	}
 	if err == nil && cfg.Sys != nil {
 		if err = on(cfg.Sys, disconnects, "", e.onDisconnect); err == nil {
@@ -97,8 +108,10 @@ func (e *Edge) subscribe(cfg EdgeConfig) error {
 	return err
 }
 
-// Close ends the edge. Calls on their way end as if the edge had died.
+// Close ends the edge. What workers have asked of it is answered first, for up to
+// leaveTime; calls on their way end as if the edge had died.
 func (e *Edge) Close() error {
+	e.leaveOpenings()
 	e.end()
 	var errs []error
 	for _, sub := range e.subs {
@@ -121,8 +134,33 @@ type DoOptions struct {
 	// Retryable: the tool is read-only or idempotent, so that a call whose
 	// worker was lost may be given to another.
 	Retryable bool
-	// Progress hears of the call's progress, on the caller's goroutine.
+	// Progress hears of the call's progress, and Notify of the upstream's
+	// notifications, in order, on the caller's goroutine. What comes faster than
+	// they take it is dropped.
 	Progress func(done, total float64, message string)
+	Notify   func(n runtime.Notification)
+	// Ask puts a question of the upstream to the caller, up to runtime.MaxAsking
+	// of a call at once, each on a goroutine of its own, which Do waits for. Its
+	// context ends with the call, or when nobody waits for the answer any more.
+	// While one waits, the call's deadline moves on, by runtime.MaxHeld in all.
+	Ask func(ctx context.Context, q runtime.Question) (json.RawMessage, error)
+	// Home keeps calls together on one worker; see homes.go. A call that its
+	// worker has no slot for waits and is then busy. Empty: any worker.
+	Home string
+}
+
+// flags tell the worker what may be done for the call.
+func (o *DoOptions) flags() (f byte) {
+	if o.Retryable {
+		f |= flagRepeatable
+	}
+	if o.Notify != nil {
+		f |= flagNotify
+	}
+	if o.Ask != nil {
+		f |= flagAsk
+	}
+	return f
 }
 
 // Outcome is what is known of a call, whether it failed or not.
@@ -144,22 +182,28 @@ func (e *Edge) Do(ctx context.Context, c *runtime.Call, o DoOptions) (Outcome, e
 	if !validToken(o.Pool) {
 		return out, fault.New(fault.InvalidRequest, "The server's pool has no usable name. Tell your administrator.")
 	}
-	req, err := encodeRequest(c, o.Retryable)
+	req, err := encodeRequest(c, o.flags())
 	if err != nil {
 		return out, fault.Of(err)
 	}
-	if d, ok := ctx.Deadline(); !ok || c.Deadline.Before(d) {
+	if o.Ask != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = held(ctx, c.Deadline, &o)
+		defer cancel()
+	} else if d, ok := ctx.Deadline(); !ok || c.Deadline.Before(d) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, c.Deadline)
 		defer cancel()
 	}
+	home := homes{pool: o.Pool, home: o.Home}
 	var tries tries
 	for {
 		if e.base.Err() != nil {
-			return out, verdict{end: noResponders}.fault(o)
+			return out, verdict{end: noResponders}.fault(&o)
 		}
 		out.Attempts++
-		v := e.try(ctx, req, o)
+		v := e.try(ctx, req, &o, &home)
+		e.learn(&home, v)
 		if v.instance != "" {
 			out.Worker = workerName(v.instance)
 		}
@@ -168,14 +212,24 @@ func (e *Edge) Do(ctx context.Context, c *runtime.Call, o DoOptions) (Outcome, e
 			out.Answered = true
 			return finish(out, v)
 		}
-		wait, f := tries.next(v, o, time.Now())
+		wait, f := tries.next(v, &o, time.Now())
 		if f == nil && !waitFor(ctx, wait) {
-			f = v.fault(o)
+			f = v.fault(&o)
 		}
 		if f != nil {
 			return out, f
 		}
 	}
+}
+
+// held is the context of a call whose time stands still while it asks.
+func held(ctx context.Context, end time.Time, o *DoOptions) (context.Context, context.CancelFunc) {
+	d, ask := deadline.New(end, runtime.MaxHeld), o.Ask
+	o.Ask = func(ctx context.Context, q runtime.Question) (json.RawMessage, error) {
+		defer d.Hold()()
+		return ask(ctx, q)
+	}
+	return d.With(ctx)
 }
 
 func finish(out Outcome, v verdict) (Outcome, error) {
@@ -211,7 +265,7 @@ type tries struct {
 func (t *tries) gotThrough(v verdict) bool { return v.end == replayed && t.lapsed > 0 }
 
 // next says how long to wait before another try, or why there is none.
-func (t *tries) next(v verdict, o DoOptions, now time.Time) (time.Duration, *fault.Error) {
+func (t *tries) next(v verdict, o *DoOptions, now time.Time) (time.Duration, *fault.Error) {
 	var n int
 	again := false
 	switch v.end {

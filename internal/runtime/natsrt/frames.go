@@ -29,16 +29,18 @@ var errFrame = errors.New("malformed frame")
 //	the texts of encodeRequest, deadline in unix µs(varint), number of roles(uvarint) roles
 //	input as JSON, to the end
 const (
-	wireVersion    = 3
+	wireVersion    = 5
 	requestHeader  = 10
 	flagRepeatable = 1 // read-only or idempotent
+	flagNotify     = 2 // the edge takes notifications
+	flagAsk        = 4 // the edge takes questions
 	maxRoles       = 1000
 )
 
-func encodeRequest(c *runtime.Call, repeatable bool) ([]byte, error) {
+func encodeRequest(c *runtime.Call, flags byte) ([]byte, error) {
 	texts := [...]string{
 		c.ID, string(c.Tenant), string(c.Server), string(c.Revision), c.OpenHash, string(c.Op), c.Name, string(c.Access),
-		string(c.Caller.User), c.Caller.Email, c.Caller.Name, c.Caller.Client, c.IdempotencyKey, c.Traceparent, c.Grant.Reveal(), c.Rule,
+		string(c.Caller.User), c.Caller.Email, c.Caller.Name, c.Caller.Client, c.IdempotencyKey, c.Traceparent, c.Grant.Reveal(), c.Rule, c.LogLevel, c.Asks,
 	}
 	if len(c.Caller.Roles) > maxRoles {
 		return nil, fault.New(fault.InvalidRequest, "The caller has more than %d roles.", maxRoles)
@@ -48,10 +50,7 @@ func encodeRequest(c *runtime.Call, repeatable bool) ([]byte, error) {
 		size += len(s) + 2
 	}
 	b := make([]byte, requestHeader, size)
-	b[0] = wireVersion
-	if repeatable {
-		b[1] = flagRepeatable
-	}
+	b[0], b[1] = wireVersion, flags
 	for _, s := range texts {
 		b = appendPart(b, s)
 	}
@@ -72,10 +71,12 @@ func setAcceptBy(req []byte, t time.Time) {
 }
 
 type request struct {
-	repeatable bool
-	acceptBy   time.Time
-	call       runtime.Call
+	flags    byte
+	acceptBy time.Time
+	call     runtime.Call
 }
+
+func (r *request) has(flag byte) bool { return r.flags&flag != 0 }
 
 func decodeRequest(b []byte) (request, error) {
 	var r request
@@ -85,7 +86,7 @@ func decodeRequest(b []byte) (request, error) {
 	if b[0] != wireVersion {
 		return r, fmt.Errorf("%w: version %d", errFrame, b[0])
 	}
-	r.repeatable = b[1]&flagRepeatable != 0
+	r.flags = b[1]
 	ms := binary.BigEndian.Uint64(b[2:])
 	if ms > math.MaxInt64/2 {
 		return r, errFrame
@@ -96,7 +97,7 @@ func decodeRequest(b []byte) (request, error) {
 		ID: p.text(), Tenant: tenants.ID(p.text()), Server: registry.ServerID(p.text()), Revision: registry.RevisionID(p.text()),
 		OpenHash: p.text(), Op: runtime.Op(p.text()), Name: p.text(), Access: registry.Access(p.text()),
 		Caller:         runtime.Caller{User: tenants.UserID(p.text()), Email: p.text(), Name: p.text(), Client: p.text()},
-		IdempotencyKey: p.text(), Traceparent: p.text(), Grant: secret.Text(p.text()), Rule: p.text(), Deadline: time.UnixMicro(p.varint()),
+		IdempotencyKey: p.text(), Traceparent: p.text(), Grant: secret.Text(p.text()), Rule: p.text(), LogLevel: p.text(), Asks: p.text(), Deadline: time.UnixMicro(p.varint()),
 	}
 	n := p.uvarint()
 	if p.bad || n > maxRoles {
@@ -149,12 +150,16 @@ const (
 	kindResult   kind = 'r' // number of chunks before(4) data
 	kindError    kind = 'e' // JSON
 	kindBeat     kind = 'h' // the tokens of live calls; its own token is noToken
+	kindNotify   kind = 'n' // JSON of a notification
+	kindAsk      kind = 'q' // number(4) JSON of a question
+	kindUnask    kind = 'u' // number(4): nobody waits for its answer any more
 	kindLapsed   kind = 'l' // from the edge to itself: what the server had before this is here
 
 	// These never come over the wire.
 	kindNoResponders kind = 0
 	kindLost         kind = 1
 	kindUnreachable  kind = 2
+	kindAside        kind = 3 // there is something in the attempt's aside
 )
 
 const (
@@ -198,6 +203,43 @@ func encodeProgress(token, instance string, done, total float64, message string)
 func encodePart(k kind, token, instance string, number uint32, data []byte) []byte {
 	b := binary.BigEndian.AppendUint32(head(k, token, instance, 4+len(data)), number)
 	return append(b, data...)
+}
+
+// message is a notification or a question as it crosses the wire.
+type message struct {
+	Method string          `json:"method"`
+	Params json.RawMessage `json:"params,omitempty"`
+}
+
+const (
+	maxMethod  = 128
+	maxNotify  = runtime.MaxNotice + 256
+	maxAsk     = runtime.MaxQuestion + 256
+	maxControl = runtime.MaxAnswer + maxFault
+)
+
+// encodeMessage gives the JSON of a message, or nothing where it cannot be sent.
+func encodeMessage(method string, params json.RawMessage, most int) ([]byte, bool) {
+	if method == "" || len(method) > maxMethod || len(params) > 0 && !json.Valid(params) {
+		return nil, false
+	}
+	b, err := json.Marshal(message{method, params})
+	return b, err == nil && len(b) <= most
+}
+
+func decodeMessage(b []byte) (m message, err error) {
+	if err := json.Unmarshal(b, &m); err != nil || m.Method == "" || len(m.Method) > maxMethod {
+		return m, errFrame
+	}
+	return m, nil
+}
+
+func encodeNotify(token, instance string, body []byte) []byte {
+	return append(head(kindNotify, token, instance, len(body)), body...)
+}
+
+func encodeUnask(token, instance string, number uint32) []byte {
+	return binary.BigEndian.AppendUint32(head(kindUnask, token, instance, 4), number)
 }
 
 func encodeError(token, instance string, f *fault.Error) []byte {
@@ -245,6 +287,19 @@ func (f *frame) decodeBody(b []byte) error {
 			return errFrame
 		}
 		f.number, f.data = binary.BigEndian.Uint32(b), b[4:]
+	case kindNotify:
+		f.data = b
+		return wrongIf(len(b) > maxNotify)
+	case kindAsk:
+		if len(b) < 4 || len(b) > 4+maxAsk {
+			return errFrame
+		}
+		f.number, f.data = binary.BigEndian.Uint32(b), b[4:]
+	case kindUnask:
+		if len(b) != 4 {
+			return errFrame
+		}
+		f.number = binary.BigEndian.Uint32(b)
 	case kindError:
 		f.data = b
 	case kindBeat:
@@ -265,19 +320,61 @@ func wrongIf(wrong bool) error {
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// Control frames go from an edge to a worker: kind(1) token.
+// Control frames go from an edge to a worker: kind(1) token, and for an answer
+// to a question its number(4), then JSON or the JSON of an error.
 const (
 	controlCancel byte = 'x'
 	controlCredit byte = 'k'
+	controlAnswer byte = 'q'
+	controlRefuse byte = 'e'
 )
 
 func encodeControl(what byte, token string) []byte { return append([]byte{what}, token...) }
 
-func decodeControl(b []byte) (what byte, token string, err error) {
-	if len(b) != 1+tokenLen || b[0] != controlCancel && b[0] != controlCredit {
-		return 0, "", errFrame
+// encodeAnswer answers a question. Whatever the asker said, it fits.
+func encodeAnswer(token string, number uint32, answer json.RawMessage, err error) []byte {
+	what, body := controlAnswer, []byte(answer)
+	switch {
+	case err != nil:
+		what, body = controlRefuse, encodeFault(fault.Of(err))
+	case len(answer) > runtime.MaxAnswer || !json.Valid(answer):
+		what, body = controlRefuse, encodeFault(fault.New(fault.Unanswerable, "The client answered the server's question with something that cannot be passed on: it has more than %d KB, or is no JSON.", runtime.MaxAnswer>>10))
 	}
-	return b[0], string(b[1:]), nil
+	b := make([]byte, 0, 1+tokenLen+4+len(body))
+	b = append(append(b, what), token...)
+	return append(binary.BigEndian.AppendUint32(b, number), body...)
+}
+
+// control is a decoded control frame. answer and refusal are of a question.
+type control struct {
+	what    byte
+	token   string
+	number  uint32
+	answer  json.RawMessage
+	refusal *fault.Error
+}
+
+func decodeControl(b []byte) (c control, err error) {
+	if len(b) < 1+tokenLen || len(b) > 1+tokenLen+4+maxControl {
+		return c, errFrame
+	}
+	c.what, c.token = b[0], string(b[1:1+tokenLen])
+	switch rest := b[1+tokenLen:]; c.what {
+	case controlCancel, controlCredit:
+		return c, wrongIf(len(rest) != 0)
+	case controlAnswer, controlRefuse:
+		if len(rest) < 4 {
+			return c, errFrame
+		}
+		c.number = binary.BigEndian.Uint32(rest)
+		if c.what == controlRefuse {
+			c.refusal, err = decodeFault(rest[4:])
+			return c, err
+		}
+		c.answer = rest[4:]
+		return c, wrongIf(len(c.answer) > runtime.MaxAnswer || !json.Valid(c.answer))
+	}
+	return c, errFrame
 }
 
 // wireFault is a fault.Error without its cause.

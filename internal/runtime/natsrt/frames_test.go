@@ -28,6 +28,9 @@ func TestFramesComeThrough(t *testing.T) {
 		{"progress", encodeProgress(testToken, "w1-abc", 1, 3, "one"), frame{kind: kindProgress, instance: "w1-abc", done: 1, total: 3, data: []byte("one")}},
 		{"chunk", encodePart(kindChunk, testToken, "w1-abc", 7, []byte("data")), frame{kind: kindChunk, number: 7, instance: "w1-abc", data: []byte("data")}},
 		{"result", encodePart(kindResult, testToken, "w1-abc", 8, []byte("{}")), frame{kind: kindResult, number: 8, instance: "w1-abc", data: []byte("{}")}},
+		{"notification", encodeNotify(testToken, "w1-abc", []byte(`{"method":"a"}`)), frame{kind: kindNotify, instance: "w1-abc", data: []byte(`{"method":"a"}`)}},
+		{"question", encodePart(kindAsk, testToken, "w1-abc", 3, []byte(`{"method":"a"}`)), frame{kind: kindAsk, number: 3, instance: "w1-abc", data: []byte(`{"method":"a"}`)}},
+		{"question taken back", encodeUnask(testToken, "w1-abc", 3), frame{kind: kindUnask, number: 3, instance: "w1-abc"}},
 		{"lapsed", encodeLapsed(testToken), frame{kind: kindLapsed}},
 	} {
 		got, token, err := decodeFrame(c.raw)
@@ -60,6 +63,10 @@ func TestUnsoundFramesRefused(t *testing.T) {
 		"short chunk":         append(head(kindChunk, testToken, "w1", 0), "12"...),
 		"large chunk":         encodePart(kindChunk, testToken, "w1", 0, make([]byte, chunkSize+1)),
 		"large last chunk":    encodePart(kindResult, testToken, "w1", 0, make([]byte, chunkSize+1)),
+		"large notification":  encodeNotify(testToken, "w1", make([]byte, maxNotify+1)),
+		"short question":      append(head(kindAsk, testToken, "w1", 0), "12"...),
+		"large question":      encodePart(kindAsk, testToken, "w1", 1, make([]byte, maxAsk+1)),
+		"half a number":       append(head(kindUnask, testToken, "w1", 0), "12"...),
 		"ragged heartbeat":    append(head(kindBeat, noToken, "w1", 0), "abc"...),
 	} {
 		if f, _, err := decodeFrame(raw); !errors.Is(err, errFrame) {
@@ -87,13 +94,13 @@ func TestRequestComesThrough(t *testing.T) {
 		Caller:         runtime.Caller{User: "us", Email: "a@b", Name: "A B", Client: "cl", Roles: []string{"r1", "", "r3"}},
 		IdempotencyKey: "k", Traceparent: "t", Grant: "g", Rule: "resource:r", Input: []byte(`{"a":1}`), Deadline: at,
 	}
-	raw, err := encodeRequest(&c, true)
+	raw, err := encodeRequest(&c, flagRepeatable|flagAsk)
 	if err != nil {
 		t.Fatal(err)
 	}
 	setAcceptBy(raw, at)
 	r, err := decodeRequest(raw)
-	if err != nil || !r.repeatable || !r.acceptBy.Equal(at) || !reflect.DeepEqual(r.call, c) {
+	if err != nil || !r.has(flagRepeatable) || !r.has(flagAsk) || r.has(flagNotify) || !r.acceptBy.Equal(at) || !reflect.DeepEqual(r.call, c) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	for n := range raw { // the input is the last part, and no prefix of it is JSON
@@ -101,7 +108,7 @@ func TestRequestComesThrough(t *testing.T) {
 			t.Errorf("the first %d bytes were taken", n)
 		}
 	}
-	if _, err := encodeRequest(&runtime.Call{Input: []byte(`"` + strings.Repeat("x", maxCallSize) + `"`)}, true); !fault.HasCode(err, fault.InvalidArguments) {
+	if _, err := encodeRequest(&runtime.Call{Input: []byte(`"` + strings.Repeat("x", maxCallSize) + `"`)}, 0); !fault.HasCode(err, fault.InvalidArguments) {
 		t.Errorf("too large a call: %v", err)
 	}
 }
@@ -132,6 +139,7 @@ func FuzzDecodeFrame(f *testing.F) {
 		encodeAccept(testToken, "w1"), encodeRefuse(testToken, "w1", runtime.Full), encodeProgress(testToken, "w1", 1, 2, "m"),
 		encodePart(kindChunk, testToken, "w1", 1, []byte("x")), encodePart(kindResult, testToken, "w1", 1, []byte("{}")),
 		encodeError(testToken, "w1", fault.New(fault.Busy, "m")), append(head(kindBeat, noToken, "w1", 0), testToken...), encodeLapsed(testToken),
+		encodeNotify(testToken, "w1", []byte(`{"method":"notifications/message","params":{}}`)), encodePart(kindAsk, testToken, "w1", 1, []byte(`{"method":"roots/list"}`)), encodeUnask(testToken, "w1", 1),
 	} {
 		f.Add(raw)
 	}
@@ -158,6 +166,10 @@ func FuzzDecodeFrame(f *testing.F) {
 			if len(got.data) > chunkSize {
 				t.Fatalf("%d bytes", len(got.data))
 			}
+		case kindNotify, kindAsk:
+			if m, err := decodeMessage(got.data); err == nil && (m.Method == "" || len(m.Method) > maxMethod || len(m.Params) > maxAsk) {
+				t.Fatalf("message %+v", m)
+			}
 		case kindError:
 			if e, err := decodeFault(got.data); err == nil && (len(e.Message) > maxErrorText || e.RetryAfter < 0 || e.Unwrap() != nil) {
 				t.Fatalf("error %+v", e)
@@ -167,14 +179,14 @@ func FuzzDecodeFrame(f *testing.F) {
 }
 
 func FuzzDecodeRequest(f *testing.F) {
-	raw, err := encodeRequest(&runtime.Call{ID: "c1", Input: []byte(`{}`)}, true)
+	raw, err := encodeRequest(&runtime.Call{ID: "c1", Input: []byte(`{}`)}, flagRepeatable)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(raw, "_R.edge."+newToken())
 	f.Fuzz(func(t *testing.T, raw []byte, reply string) {
 		if r, err := decodeRequest(raw); err == nil {
-			again, err := encodeRequest(&r.call, r.repeatable)
+			again, err := encodeRequest(&r.call, r.flags)
 			if err != nil {
 				return // lengths may be written longer than they need be
 			}
@@ -186,8 +198,76 @@ func FuzzDecodeRequest(f *testing.F) {
 		if a, err := parseReply(reply); err == nil && a.edge+"."+a.token != reply {
 			t.Fatalf("%q answers to %q", reply, a.edge+"."+a.token)
 		}
-		if _, token, err := decodeControl(raw); err == nil && len(token) != tokenLen {
-			t.Fatalf("token %q", token)
+	})
+}
+
+func TestAnswersComeThroughOrSayWhyNot(t *testing.T) {
+	for name, c := range map[string]struct {
+		raw     []byte
+		what    byte
+		answer  string
+		refusal fault.Code
+	}{
+		"cancel":           {encodeControl(controlCancel, testToken), controlCancel, "", fault.Code{}},
+		"credit":           {encodeControl(controlCredit, testToken), controlCredit, "", fault.Code{}},
+		"answer":           {encodeAnswer(testToken, 7, []byte(`{"action":"accept"}`), nil), controlAnswer, `{"action":"accept"}`, fault.Code{}},
+		"refusal":          {encodeAnswer(testToken, 7, nil, fault.New(fault.Unanswerable, "no").Because(errors.New("canary"))), controlRefuse, "", fault.Unanswerable},
+		"too large":        {encodeAnswer(testToken, 7, []byte(`"`+strings.Repeat("x", runtime.MaxAnswer)+`"`), nil), controlRefuse, "", fault.Unanswerable},
+		"no JSON":          {encodeAnswer(testToken, 7, []byte(`{`), nil), controlRefuse, "", fault.Unanswerable},
+		"nothing":          {encodeAnswer(testToken, 7, nil, nil), controlRefuse, "", fault.Unanswerable},
+		"a refusal's most": {encodeAnswer(testToken, 7, nil, fault.New(fault.Busy, "%s", strings.Repeat("\x01", 2*maxErrorText))), controlRefuse, "", fault.Busy},
+	} {
+		got, err := decodeControl(c.raw)
+		if err != nil || got.what != c.what || got.token != testToken || string(got.answer) != c.answer || (got.refusal == nil) != (c.refusal == fault.Code{}) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+			continue
+		}
+		if got.refusal != nil && (got.refusal.Code != c.refusal || got.refusal.Unwrap() != nil) {
+			t.Errorf("%s: %+v", name, got.refusal)
+		}
+		if (c.what == controlAnswer || c.what == controlRefuse) && got.number != 7 {
+			t.Errorf("%s answers question %d", name, got.number)
+		}
+	}
+	for name, raw := range map[string][]byte{
+		"empty": nil, "no token": []byte("xabc"), "unknown": []byte("z" + testToken), "cancel and more": []byte("x" + testToken + "1234{}"),
+		"answer without number": []byte("q" + testToken + "12"), "answer of no JSON": []byte("q" + testToken + "\x00\x00\x00\x01{"), "refusal of nothing": []byte("e" + testToken + "\x00\x00\x00\x01{}"),
+		"large answer": append([]byte("q"+testToken+"\x00\x00\x00\x01"), `"`+strings.Repeat("x", runtime.MaxAnswer)+`"`...),
+	} {
+		if got, err := decodeControl(raw); err == nil {
+			t.Errorf("%s: taken as %+v", name, got)
+		}
+	}
+}
+
+// What an edge sends a worker is believed no more than the other way round.
+func FuzzDecodeControl(f *testing.F) {
+	f.Add(encodeControl(controlCancel, testToken))
+	f.Add(encodeAnswer(testToken, 1, []byte(`{"action":"accept","content":{"a":1}}`), nil))
+	f.Add(encodeAnswer(testToken, 1<<31, nil, fault.New(fault.Unanswerable, "m")))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, err := decodeControl(raw)
+		if err != nil {
+			return
+		}
+		if len(c.token) != tokenLen || len(c.answer) > runtime.MaxAnswer || c.refusal != nil && c.refusal.Unwrap() != nil {
+			t.Fatalf("%+v", c)
+		}
+		switch c.what {
+		case controlAnswer:
+			if again, err := decodeControl(encodeAnswer(c.token, c.number, c.answer, nil)); err != nil || !reflect.DeepEqual(again, c) {
+				t.Fatalf("%+v comes back as %+v, %v", c, again, err)
+			}
+		case controlRefuse:
+			if c.refusal == nil || c.answer != nil {
+				t.Fatalf("%+v", c)
+			}
+		case controlCancel, controlCredit:
+			if len(raw) != 1+tokenLen {
+				t.Fatalf("%q", raw)
+			}
+		default:
+			t.Fatalf("%q", c.what)
 		}
 	})
 }

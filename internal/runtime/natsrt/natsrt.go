@@ -20,6 +20,15 @@
 //
 // Once accepted, a call with effects is never sent again: if its worker is
 // lost, the outcome is unknown, and the caller is told so.
+//
+// # What comes back while a call runs
+//
+// Progress and notifications may be dropped, but never change their order. A
+// question of the upstream is a frame with a number; its answer, or why there is
+// none, goes over the worker's control subject. It ends with its call, and with
+// its worker: nobody is left to be asked something that no call waits for. While
+// it waits, neither side's clock runs for the call (runtime.MaxHeld), heartbeats
+// tell that the worker lives, and the worker's slot is another's.
 package natsrt
 
 import (

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -59,7 +60,7 @@ func newWorker(name string, slots int, kind runtime.Kind, o runtime.Openings, lo
 	return runtime.NewWorker(runtime.WorkerConfig{Name: name, Version: "test", Slots: slots, Kinds: []runtime.Kind{kind}, Openings: o, Log: log})
 }
 
-var opening = runtime.Opening{Tenant: tenants.NewID(), Server: tenants.NewServerID(), Revision: "rv1", Kind: "probe", Spec: json.RawMessage(`{}`), Guard: guards("big", "echo", "fault", "hang", "leak", "panic", "progress")}
+var opening = runtime.Opening{Tenant: tenants.NewID(), Server: tenants.NewServerID(), Revision: "rv1", Kind: "probe", Spec: json.RawMessage(`{}`), Guard: guards("ask", "ask-many", "big", "echo", "fault", "hang", "leak", "logs", "panic", "progress")}
 
 func guards(tools ...string) map[string]registry.OutputGuard {
 	all := map[string]registry.OutputGuard{}
@@ -71,7 +72,7 @@ func guards(tools ...string) map[string]registry.OutputGuard {
 
 // probeKind is a kind whose tools do what a test needs. It says what happens.
 func probeKind(say func(string)) runtime.Kind {
-	return runtime.Kind{Name: "probe", Open: func(context.Context, runtime.Opening) (runtime.Instance, error) { return probe{say}, nil }}
+	return runtime.Kind{Name: "probe", Open: func(context.Context, runtime.Opening, runtime.Host) (runtime.Instance, error) { return probe{say}, nil }}
 }
 
 type probe struct{ say func(string) }
@@ -96,12 +97,53 @@ func (p probe) CallTool(ctx context.Context, c *runtime.Call, env runtime.Env) (
 			return nil, err
 		}
 		return toolText(strings.Repeat("x", n)), nil
+	case "ask":
+		answer, err := env.Ask(ctx, runtime.Question{Method: "elicitation/create", Params: c.Input})
+		if err != nil {
+			p.say("unanswered " + c.ID)
+			return nil, err
+		}
+		return toolText(string(answer)), nil
+	case "ask-many":
+		return p.askMany(ctx, c, env)
+	case "logs":
+		n := 100
+		json.Unmarshal(c.Input, &n)
+		for i := range n {
+			if i == 50 {
+				env.Progress(1, 2, "half")
+			}
+			env.Notify(runtime.Notification{Method: "notifications/message", Params: json.RawMessage(fmt.Sprintf(`{"level":"info","data":%d}`, i))})
+		}
+		p.say("sent " + c.ID)
 	case "progress":
 		for i := range 3 {
 			env.Progress(float64(i), 3, "step")
 		}
 	}
 	return toolText(string(c.Input)), nil
+}
+
+// askMany asks as many questions at once as it is told, and gives the answers and
+// what was refused.
+func (p probe) askMany(ctx context.Context, c *runtime.Call, env runtime.Env) (*runtime.Result, error) {
+	var n int
+	if err := json.Unmarshal(c.Input, &n); err != nil {
+		return nil, err
+	}
+	var all sync.WaitGroup
+	answers := make([]string, n)
+	for i := range n {
+		all.Go(func() {
+			raw, err := env.Ask(ctx, runtime.Question{Method: "elicitation/create", Params: json.RawMessage(strconv.Itoa(i))})
+			if answers[i] = string(raw); err != nil {
+				answers[i] = "refused"
+				p.say("refused " + c.ID)
+			}
+		})
+	}
+	all.Wait()
+	return toolText(strings.Join(answers, " ")), nil
 }
 
 func (probe) ReadResource(context.Context, *runtime.Call, runtime.Env) (*runtime.Result, error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
 )
 
@@ -17,14 +18,17 @@ import (
 // megabyte. A length (a uvarint) stands before each part.
 //
 //	flags(1) rows(uvarint, one more than the number) lease
-//	then, where flags say so: what the guard did, as JSON
+//	then, where flags say so: what the guard did, as JSON; the process
 //	then for a tool: meta structured, and contents, each with a kind(1) before its length
 //	or for a resource: the JSON of the result
+//	or for anything else: the JSON of what is set
 const (
 	resultIsResource = 1 << iota
 	resultIsError
 	resultHasStructured
 	resultHasGuard
+	resultIsOther
+	resultHasProcess
 )
 
 const (
@@ -44,6 +48,14 @@ func marshalResult(r *runtime.Result) ([]byte, error) {
 			return nil, fmt.Errorf("encode resource: %w", err)
 		}
 		b, err := resultHead(resultIsResource, r, 64+len(raw))
+		return append(b, raw...), err
+	}
+	if r.Tool == nil {
+		raw, err := json.Marshal(other{r.Prompt, r.Completion, r.Health, r.Offer})
+		if err != nil {
+			return nil, fmt.Errorf("encode result: %w", err)
+		}
+		b, err := resultHead(resultIsOther, r, 64+len(raw))
 		return append(b, raw...), err
 	}
 	var flags byte
@@ -89,6 +101,15 @@ func marshalResult(r *runtime.Result) ([]byte, error) {
 	return b, nil
 }
 
+// other are the results that are neither of a tool nor a resource: none of them
+// is in a hurry.
+type other struct {
+	Prompt     *mcp.GetPromptResult `json:"prompt,omitempty"`
+	Completion *mcp.CompleteResult  `json:"completion,omitempty"`
+	Health     *runtime.Health      `json:"health,omitempty"`
+	Offer      *registry.Offer      `json:"offer,omitempty"`
+}
+
 func resultHead(flags byte, r *runtime.Result, size int) ([]byte, error) {
 	var report []byte
 	if r.Guard != nil {
@@ -98,10 +119,16 @@ func resultHead(flags byte, r *runtime.Result, size int) ([]byte, error) {
 			return nil, fmt.Errorf("encode report: %w", err)
 		}
 	}
-	b := append(make([]byte, 0, size+len(report)), flags)
+	if r.Process != "" {
+		flags |= resultHasProcess
+	}
+	b := append(make([]byte, 0, size+len(report)+len(r.Process)), flags)
 	b = binary.AppendUvarint(b, uint64(max(r.Rows, -1)+1))
 	if b = appendPart(b, r.LeaseID); r.Guard != nil {
 		b = appendPart(b, report)
+	}
+	if r.Process != "" {
+		b = appendPart(b, r.Process)
 	}
 	return b, nil
 }
@@ -131,6 +158,20 @@ func unmarshalResult(b []byte) (*runtime.Result, error) {
 		if err := json.Unmarshal(p.next(maxReport), &res.Guard); err != nil || p.bad {
 			return nil, errFrame
 		}
+	}
+	if flags&resultHasProcess != 0 {
+		res.Process = string(p.next(maxInstance * 2))
+	}
+	if flags&resultIsOther != 0 {
+		var o other
+		if p.bad {
+			return nil, errFrame
+		}
+		if err := json.Unmarshal(p.rest, &o); err != nil {
+			return nil, fmt.Errorf("%w: %w", errFrame, err)
+		}
+		res.Prompt, res.Completion, res.Health, res.Offer = o.Prompt, o.Completion, o.Health, o.Offer
+		return res, nil
 	}
 	if flags&resultIsResource != 0 {
 		if p.bad {

@@ -101,7 +101,7 @@ func randomPassword() secret.Text { return secret.Text(rand.Text()) }
 func edgePermissions() *server.Permissions {
 	return &server.Permissions{
 		Publish: &server.SubjectPermission{Allow: []string{
-			callPrefix + ">", controlPrefix + ">", inboxPrefix + ">", replyPrefix + ".>",
+			callPrefix + ">", controlPrefix + ">", inboxPrefix + ">", replyPrefix + ".>", rollCall,
 			"evt.>", "task.>", "_INBOX.>", "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>",
 		}},
 		Subscribe: &server.SubjectPermission{Allow: []string{
@@ -115,7 +115,7 @@ func edgePermissions() *server.Permissions {
 func workerPermissions() *server.Permissions {
 	return &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: []string{inboxPrefix + ">", openingGet, announce}},
-		Subscribe: &server.SubjectPermission{Allow: []string{callPrefix + "> " + workersQueue, controlPrefix + "*", replyPrefix + ".>"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{callPrefix + "> " + workersQueue, controlPrefix + "*", rollCall, replyPrefix + ".>"}},
 	}
 }
 

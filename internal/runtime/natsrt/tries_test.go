@@ -12,12 +12,12 @@ import (
 func TestSlowAcceptanceIsNoConflict(t *testing.T) {
 	o := DoOptions{Retryable: true}
 	var tr tries
-	if _, f := tr.next(verdict{end: lapsed}, o, time.Now()); f != nil {
+	if _, f := tr.next(verdict{end: lapsed}, &o, time.Now()); f != nil {
 		t.Fatalf("not tried again after a lapse: %v", f)
 	}
 	n := 1
 	for ; ; n++ {
-		_, f := tr.next(verdict{end: replayed}, o, time.Now())
+		_, f := tr.next(verdict{end: replayed}, &o, time.Now())
 		if f == nil {
 			continue
 		}
@@ -31,8 +31,8 @@ func TestSlowAcceptanceIsNoConflict(t *testing.T) {
 	}
 	// With effects it is not given to anybody again, and says what it is.
 	tr = tries{}
-	tr.next(verdict{end: lapsed}, DoOptions{}, time.Now())
-	if _, f := tr.next(verdict{end: replayed}, DoOptions{}, time.Now()); f == nil || f.Code != fault.Conflict {
+	tr.next(verdict{end: lapsed}, &DoOptions{}, time.Now())
+	if _, f := tr.next(verdict{end: replayed}, &DoOptions{}, time.Now()); f == nil || f.Code != fault.Conflict {
 		t.Errorf("a call with effects: %v", f)
 	}
 	// Its effects may have happened: nobody may take it for one that was not run.

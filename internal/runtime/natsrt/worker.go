@@ -41,7 +41,11 @@ type liveCall struct {
 	cancel   context.CancelFunc
 	credit   chan struct{} // one for each chunk the edge has taken
 	acceptAt time.Time     // when the acceptance is due, unless the result comes first
-	settled  bool          // accepted or answered; guarded by Served.mu
+
+	// guarded by Served.mu
+	settled bool                     // accepted or answered
+	asked   uint32                   // questions so far
+	waiting map[uint32]chan<- answer // those that wait
 }
 
 // ServeWorker takes calls of the pool from the connection, which DialWorker
@@ -64,6 +68,12 @@ func ServeWorker(ctx context.Context, conn *nats.Conn, pool string, w *runtime.W
 		return nil, err
 	}
 	if err := s.subscribe(callPrefix+pool, workersQueue, s.onCall); err != nil {
+		return nil, err
+	}
+	if err := s.subscribe(homeSubject(pool, instance), workersQueue, s.onCall); err != nil {
+		return nil, err
+	}
+	if err := s.subscribe(rollCall, "", func(*nats.Msg) { s.announce(s.draining.Load()) }); err != nil {
 		return nil, err
 	}
 	s.pulsing.Go(s.pulse)
@@ -135,9 +145,9 @@ func (s *Served) onCall(m *nats.Msg) {
 		s.publish(to, encodeRefuse(to.token, s.instance, runtime.Draining))
 		return
 	}
-	// Some more than slots: those are refused after they were read, which
-	// takes no longer than this.
-	if s.handling.Add(1) > int64(s.worker.Slots)+64 {
+	// Some more than there are places: those are refused after they were read,
+	// which takes no longer than this.
+	if s.handling.Add(1) > int64(s.worker.Slots+s.worker.MaxListens)+64 {
 		s.handling.Add(-1)
 		s.publish(to, encodeRefuse(to.token, s.instance, runtime.Full))
 		return
@@ -163,22 +173,17 @@ func (s *Served) handle(to replyAddress, data []byte) {
 	}
 	ctx, cancel := context.WithCancel(s.base)
 	defer cancel()
-	lc := s.begin(to, cancel, req.repeatable)
+	lc := s.begin(to, cancel, req.has(flagRepeatable))
 	defer s.finish(lc)
 
-	if !req.repeatable {
+	if !req.has(flagRepeatable) {
 		if err := s.acceptForSure(ctx, lc, received); err != nil {
 			received.Abandon()
 			s.fail(to, err)
 			return
 		}
 	}
-	progress := func(done, total float64, message string) {
-		if finite(done) && finite(total) {
-			s.publish(to, encodeProgress(to.token, s.instance, done, total, message))
-		}
-	}
-	res, err := received.Run(ctx, progress)
+	res, err := received.Run(ctx, s.back(lc, &req))
 	if err != nil {
 		s.fail(to, err)
 		return
@@ -282,13 +287,13 @@ func (s *Served) publish(to replyAddress, frame []byte) {
 }
 
 func (s *Served) onControl(m *nats.Msg) {
-	what, token, err := decodeControl(m.Data)
+	c, err := decodeControl(m.Data)
 	if err != nil {
 		s.worker.Log.Warn("control frame", "err", err)
 		return
 	}
 	s.mu.Lock()
-	lc := s.live[token]
+	lc := s.live[c.token]
 	var credit chan struct{}
 	if lc != nil {
 		credit = lc.credit
@@ -296,8 +301,10 @@ func (s *Served) onControl(m *nats.Msg) {
 	s.mu.Unlock()
 	switch {
 	case lc == nil: // it ended meanwhile
-	case what == controlCancel:
+	case c.what == controlCancel:
 		lc.cancel()
+	case c.what == controlAnswer || c.what == controlRefuse:
+		s.answered(lc, c)
 	case credit != nil:
 		select {
 		case credit <- struct{}{}:

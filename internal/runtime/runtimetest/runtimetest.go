@@ -51,6 +51,8 @@ type Harness struct {
 	// CanarySecret in some argument, and the answer would hold it too.
 	Canary Tool
 
+	// Host is what the worker gives to the kind.
+	Host runtime.Host
 	// Leases give the credential. Nil for a kind that needs none.
 	Leases runtime.Leases
 	// Secrets are texts that may appear in no result, error or log line, such
@@ -142,15 +144,15 @@ type bench struct {
 func newBench(t *testing.T, h Harness) *bench {
 	b := &bench{T: t, h: h}
 	kind := h.Kind
-	kind.Open = func(ctx context.Context, o runtime.Opening) (runtime.Instance, error) {
-		in, err := h.Kind.Open(ctx, o)
+	kind.Open = func(ctx context.Context, o runtime.Opening, host runtime.Host) (runtime.Instance, error) {
+		in, err := h.Kind.Open(ctx, o, host)
 		if in == nil {
 			return nil, err
 		}
 		return &counted{in, &b.entered}, err
 	}
 	b.worker = runtime.NewWorker(runtime.WorkerConfig{
-		Name: "suite", Kinds: []runtime.Kind{kind}, Openings: b, Leases: h.Leases, MaxResult: MaxResult,
+		Name: "suite", Kinds: []runtime.Kind{kind}, Openings: b, Leases: h.Leases, MaxResult: MaxResult, Host: h.Host,
 		Log: slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	t.Cleanup(b.close)
@@ -223,11 +225,15 @@ func (b *bench) call(ctx context.Context, tool Tool, timeout time.Duration) (*ru
 	b.grants = append(b.grants, c.Grant.Reveal())
 	b.mu.Unlock()
 
-	res, err := b.worker.Run(ctx, c, time.Now().Add(time.Minute), func(_, _ float64, message string) {
+	res, err := b.worker.Run(ctx, c, time.Now().Add(time.Minute), runtime.Back{Progress: func(_, _ float64, message string) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.noSecret("progress", message)
-	})
+	}, Notify: func(n runtime.Notification) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.noSecret("a notification", string(n.Params))
+	}})
 
 	b.mu.Lock()
 	defer b.mu.Unlock()

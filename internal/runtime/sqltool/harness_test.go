@@ -238,7 +238,7 @@ func grantFor(t testing.TB, c *runtime.Call) secret.Text {
 func (d *desk) run(c *runtime.Call) (*runtime.Result, error) {
 	d.Helper()
 	c.Grant = grantFor(d, c)
-	return d.worker.Run(d.Context(), c, time.Now().Add(time.Minute), nil)
+	return d.worker.Run(d.Context(), c, time.Now().Add(time.Minute), runtime.Back{})
 }
 
 // reply is the structured answer.

@@ -17,11 +17,10 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/yosida95/uritemplate/v3"
-
 	"latchkey/internal/fault"
 	"latchkey/internal/registry"
 	"latchkey/internal/runtime"
+	"latchkey/internal/runtime/params"
 )
 
 // Kind is the kind `sql`.
@@ -38,11 +37,11 @@ var template string
 type instance struct {
 	tools     map[string]*tool
 	resources []*resource
-	templates []*uritemplate.Template // of resources, nil where the URI is fixed
+	uris      params.URIs
 	pools     *pools
 }
 
-func open(_ context.Context, o runtime.Opening) (_ runtime.Instance, err error) {
+func open(_ context.Context, o runtime.Opening, _ runtime.Host) (_ runtime.Instance, err error) {
 	defer fault.Wrap(&err, "sqltool.open(%s)", o.Server)
 	var s spec
 	if err := json.Unmarshal(o.Spec, &s); err != nil {
@@ -62,14 +61,10 @@ func open(_ context.Context, o runtime.Opening) (_ runtime.Instance, err error) 
 	}
 	for i := range s.Resources {
 		r := &s.Resources[i]
-		in.resources = append(in.resources, r)
-		var t *uritemplate.Template
-		if len(r.Variables) > 0 {
-			if t, err = uritemplate.New(r.URI); err != nil {
-				return nil, fmt.Errorf("resource %s: %w", r.Name, err)
-			}
+		if err := in.uris.Add(r.URI, r.Variables); err != nil {
+			return nil, fmt.Errorf("resource %s: %w", r.Name, err)
 		}
-		in.templates = append(in.templates, t)
+		in.resources = append(in.resources, r)
 	}
 	return in, nil
 }
@@ -117,24 +112,11 @@ func (in *instance) ReadResource(ctx context.Context, c *runtime.Call, env runti
 }
 
 func (in *instance) match(uri string) (*resource, map[string]string) {
-	for i, r := range in.resources {
-		if in.templates[i] == nil {
-			if r.URI == uri {
-				return r, nil
-			}
-			continue
-		}
-		found := in.templates[i].Match(uri)
-		if found == nil {
-			continue
-		}
-		variables := map[string]string{}
-		for _, v := range r.Variables {
-			variables[v] = found.Get(v).String()
-		}
-		return r, variables
+	i, variables := in.uris.Match(uri)
+	if i < 0 {
+		return nil, nil
 	}
-	return nil, nil
+	return in.resources[i], variables
 }
 
 // Close closes every connection. No call runs any more.

@@ -479,7 +479,7 @@ tools:
 		}
 		c := d.newCall(runtime.CallTool, "back", string(input))
 		c.Grant = grantFor(t, c)
-		res, err := d.worker.Run(context.Background(), c, time.Now().Add(time.Minute), nil)
+		res, err := d.worker.Run(context.Background(), c, time.Now().Add(time.Minute), runtime.Back{})
 		if strings.ContainsRune(text, 0) {
 			if !fault.HasCode(err, fault.InvalidArguments) {
 				t.Errorf("a NUL: %v", err)

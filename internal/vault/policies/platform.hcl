@@ -46,12 +46,25 @@ path "sys/leases/revoke-force/database/creds/*" {
   capabilities = ["update", "sudo"]
 }
 
-# Static secrets of tenants are written and removed, not read.
+# Static secrets of tenants are written and removed, not read. Their metadata
+# has no secret: version, time, and a code that tells whether values changed.
 path "secret/data/tenants/*" {
   capabilities = ["create", "update"]
 }
 path "secret/metadata/tenants/*" {
-  capabilities = ["list", "delete"]
+  capabilities = ["create", "update", "read", "list", "delete"]
+}
+path "transit/hmac/latchkey-seal" {
+  capabilities = ["update"]
+}
+
+# What renews the tokens of connected accounts is the platform's to use: it is
+# the OAuth client. No grant of a call opens it.
+path "secret/data/accounts/*" {
+  capabilities = ["create", "update", "read"]
+}
+path "secret/metadata/accounts/*" {
+  capabilities = ["create", "update", "read", "list", "delete"]
 }
 
 # The envelope of signing keys and of upstream tokens.
