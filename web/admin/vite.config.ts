@@ -77,6 +77,8 @@ export default defineConfig({
     testTimeout: 30_000,
     setupFiles: ["src/testing/setup.ts"],
     restoreMocks: true,
+    // By default one processor is left idle, of two.
+    maxWorkers: "100%",
     css: false,
   },
 });

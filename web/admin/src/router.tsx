@@ -15,6 +15,7 @@ import * as people from "./pages/people/routes";
 import * as servers from "./pages/servers/routes";
 import * as settings from "./pages/settings/routes";
 import * as switches from "./pages/switches/routes";
+import * as tasks from "./pages/tasks/routes";
 import * as tools from "./pages/tools/routes";
 import * as usage from "./pages/usage/routes";
 import { PageError } from "./shell/page-states";
@@ -24,7 +25,7 @@ import { opsRoot, root, tenantRoot } from "./routes";
 const tree = root.addChildren([
   tenantRoot.addChildren([
     servers.servers, servers.serverNew, servers.server, tools.tools, tools.tool, credentials.credentials,
-    deprecations.deprecations, approvals.approvals, approvals.approval, events.events, switches.switches, limits.limits,
+    deprecations.deprecations, approvals.approvals, approvals.approval, events.events, switches.switches, limits.limits, tasks.tasks,
     access.access, people.people, people.person, clients.clients, audit.audit, usage.usage, apiKeys.apiKeys, settings.settings,
   ]),
   opsRoot.addChildren([ops.tenants, ops.tenant, ops.workers, ops.health, ops.operators, ops.mail, ops.platformSwitch]),

@@ -20,7 +20,10 @@ export const eventKinds: Record<EventKind, Words> = {
   approval_requested: { label: "Approval asked for", means: "A call waits until somebody with the role decides.", todo: "Decide it under Approvals, if you hold the role." },
   switched_off: { label: "Switched off", means: "Somebody used a kill switch.", todo: "Nothing, while it is meant to be off. Its reason stands under Kill switches." },
   switched_on: { label: "Switched on again", means: "A kill switch was lifted, or its time has run out. Calls go through again.", todo: "Nothing. If it ran out too early, switch it off again." },
+  definition_changed: { label: "Upstream changed", means: "The server behind offers other tools than somebody here agreed to, or describes them otherwise. What changed is held back: it is shown to nobody, and calls of it are refused.", todo: "Look at the difference and approve or refuse it. A description that tells the model what to do is an attack: refuse it, and ask whoever runs that server." },
+  server_unhealthy: { label: "Server does not answer", means: "Several probes in a row failed. Its calls are refused at once until one is answered; nothing else has to be done for that.", todo: "Its health says what failed. Look at the system behind it, its address and its credentials." },
   limits_degraded: { label: "Limits counted apart", means: "The store that counts calls for all edges is away, so each edge counts for itself. Limits still hold, but each edge lets that many through.", todo: "Tell whoever runs the platform that Valkey does not answer." },
+  account_expired: { label: "Account to connect again", means: "The upstream renews the authorization of an account no more, so calls that run with it are refused.", todo: "Connect the tenant's account again on the server's page. A person's own they connect themselves: their calls name the page." },
 };
 
 export const eventKindOptions = Object.entries(eventKinds).map(([value, { label }]) => ({ value, label }));

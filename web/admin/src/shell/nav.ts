@@ -1,12 +1,12 @@
 import {
   IconAdjustments, IconBuilding, IconCpu, IconGridDots, IconHeartbeat, IconKey, IconLayoutDashboard, IconListSearch, IconLock, IconMail,
-  IconBellExclamation, IconChartHistogram, IconChecklist, IconGauge, IconHourglassEmpty, IconPlugConnected, IconPower, IconServer2, IconShieldCog, IconTool, IconUsers, type Icon,
+  IconBellExclamation, IconChartHistogram, IconChecklist, IconClockPlay, IconGauge, IconHourglassEmpty, IconPlugConnected, IconPower, IconServer2, IconShieldCog, IconTool, IconUsers, type Icon,
 } from "@tabler/icons-react";
 import { boot } from "~/boot";
 
 export interface NavEntry {
   label: string;
-  to: "/" | "/servers" | "/tools" | "/credentials" | "/access" | "/people" | "/clients" | "/audit" | "/usage" | "/approvals" | "/events" | "/switches" | "/limits" | "/deprecations" | "/api-keys" | "/settings" | "/tenants" | "/workers" | "/health" | "/operators" | "/mail" | "/switch";
+  to: "/" | "/servers" | "/tools" | "/credentials" | "/access" | "/people" | "/clients" | "/audit" | "/usage" | "/approvals" | "/events" | "/switches" | "/limits" | "/deprecations" | "/tasks" | "/api-keys" | "/settings" | "/tenants" | "/workers" | "/health" | "/operators" | "/mail" | "/switch";
   icon: Icon;
   permission?: string;
   /** What the palette also finds it by. */
@@ -49,6 +49,7 @@ const tenant: NavGroup[] = [
     label: "Watch",
     entries: [
       { label: "Audit", to: "/audit", icon: IconListSearch, permission: "audit:read", also: "calls log denied" },
+      { label: "Tasks", to: "/tasks", icon: IconClockPlay, permission: "servers:read", also: "long running cancel queued progress" },
       { label: "Usage", to: "/usage", icon: IconChartHistogram, permission: "usage:read", also: "latency errors p95" },
     ],
   },

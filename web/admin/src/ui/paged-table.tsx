@@ -38,7 +38,10 @@ interface Props<T> {
   more?: Partial<Pick<DataTableProps<T>, "rowExpansion" | "selectedRecords" | "onSelectedRecordsChange" | "rowClassName">>;
 }
 
-/** A list over cursor pages, with all its states. The first column should hold a link, for the keyboard. */
+/**
+ * A list over cursor pages, with all its states. The first column should hold a link, for the keyboard;
+ * a last one named `actions` stays in sight where the others do not fit.
+ */
 export function PagedTable<T>({ pages, label, one, many, columns, rowKey, empty, onRowClick, more }: Props<T>) {
   if (pages.isPending) return <LoadingState rows={7} label={`Loading: ${label}`} />;
   if (pages.isError && !pages.data) return <ErrorState error={pages.error} onRetry={() => void pages.refetch()} />;
@@ -49,7 +52,7 @@ export function PagedTable<T>({ pages, label, one, many, columns, rowKey, empty,
       <DataTable<T>
         {...(more as object)}
         records={rows} columns={columns} idAccessor={rowKey as never} withTableBorder={false} borderRadius="lg" highlightOnHover={onRowClick !== undefined}
-        className={classes.table} verticalSpacing={9} horizontalSpacing="sm" fz="sm"
+        pinLastColumn={columns.at(-1)?.accessor === "actions"} className={classes.table} verticalSpacing={9} horizontalSpacing="sm" fz="sm"
         onRowClick={onRowClick && (({ record }) => onRowClick(record))}
         scrollAreaProps={{ viewportProps: { tabIndex: 0, role: "region", "aria-label": label } }}
         minHeight={0}

@@ -134,6 +134,7 @@ function Notes({ event, onFilter }: { event: AuditEvent; onFilter: Props["onFilt
           {n.grave && <IconAlertTriangle size={14} aria-hidden className={classes.grave} />} {n.says}{" "}
           {n.call && <Anchor component="button" type="button" size="sm" underline="always" onClick={() => onFilter("call", n.call!)}>The first call</Anchor>}
           {n.approval && <TextLink to="/approvals/$approval" params={{ approval: n.approval }} size="sm" underline="always">The approval</TextLink>}
+          {n.task && can("servers:read") && <TextLink to="/tasks" search={{ task: n.task }} size="sm" underline="always">The task</TextLink>}
           {n.to === "/limits" && can("limits:read") && <TextLink to="/limits" size="sm" underline="always">Limits</TextLink>}
           {n.to === "/switches" && can("switches:read") && <TextLink to="/switches" size="sm" underline="always">Kill switches</TextLink>}
           {n.to === "/deprecations" && can("servers:read") && <TextLink to="/deprecations" size="sm" underline="always">Deprecations</TextLink>}

@@ -8,12 +8,15 @@ export interface Note {
   /** Where it leads: records of another call, an approval, a page. */
   call?: string;
   approval?: string;
+  task?: string;
   to?: "/limits" | "/switches" | "/deprecations";
   grave?: boolean;
 }
 
 const found: Record<string, string> = { email: "e-mail address", phone: "phone number", card: "card number", iban: "IBAN", national_id: "national id" };
 const limits: Record<string, string> = { tenant: "of the tenant", user: "of the person", session: "of the session", tool: "of the tool" };
+
+const asked: Record<string, string> = { "elicitation/create": "question", "sampling/createMessage": "request for the model", "roots/list": "request for its folders", elicitation: "question", sampling: "request for the model", roots: "request for its folders" };
 
 /** `{email: 2, card: 1}`: "2 e-mail addresses and 1 card number". A list of names counts each once. */
 export function counted(value: unknown, names: Record<string, string> = {}): string {
@@ -37,6 +40,9 @@ const known: Record<string, (value: unknown) => Omit<Note, "key">> = {
   kept: (v) => ({ name: "Too large to give inline", says: `A summary and a link went out; the whole is kept as ${String(v)}.` }),
   deprecated: (v) => ({ name: "Deprecated", says: `The tool ends on ${/^\d{4}-\d\d-\d\d/.test(String(v)) ? exactDay(String(v).slice(0, 10)) : String(v)}; the answer said so.`, to: "/deprecations" }),
   revision: (v) => ({ name: "Older revision", says: `The session listed the tools before and went on with revision ${String(v)}.` }),
+  asked: (v) => ({ name: "Asked the caller", says: `The server asked in the middle of the call: ${counted(v, asked)}.` }),
+  typed: (v) => ({ name: "Completions", says: `This record stands for ${typeof v === "number" ? count(v, "completion") : "completions"} while somebody typed.` }),
+  task: (v) => ({ name: "Task", says: "The call runs as a task, or is about one.", task: String(v) }),
   omitted: () => ({ name: "Notes", says: "There was more to say than fits a record." }),
 };
 

@@ -7,7 +7,7 @@ export const events = createRoute({
   path: "/events",
   staticData: { permission: "events:read", what: "events" },
   validateSearch: search({
-    kind: filters.choice(["fan_out", "repeated_calls", "secret_withheld", "injection_flagged", "switched_off", "switched_on", "approval_requested", "outcome_unknown", "limits_degraded"]),
+    kind: filters.choice(["fan_out", "repeated_calls", "secret_withheld", "injection_flagged", "switched_off", "switched_on", "approval_requested", "outcome_unknown", "definition_changed", "server_unhealthy", "limits_degraded", "account_expired"]),
     open: filters.choice(["yes", "no"]),
     server: filters.text,
   }),

@@ -10,7 +10,7 @@ export function AttentionList({ items, loading }: { items: Item[]; loading: bool
   return (
     <Section title="Needs attention" padded={false}>
       {items.length === 0 ? (
-        loading ? <div className={classes.inset}><LoadingState rows={3} /></div> : <EmptyState compact icon={IconCircleCheck} title="Nothing does">Nothing is switched off, nobody waits for you, no draft waits and no key is about to expire.</EmptyState>
+        loading ? <div className={classes.inset}><LoadingState rows={3} /></div> : <EmptyState compact icon={IconCircleCheck} title="Nothing does">Every server answers, nothing is switched off, nobody waits for you, no draft waits and no key is about to expire.</EmptyState>
       ) : (
         <ul className={classes.items}>
           {items.map((item) => (

@@ -16,6 +16,10 @@ export interface Known {
   approvals?: readonly Approval[];
   switches?: readonly Switch[];
   deprecations?: readonly Schemas["DeprecatedTool"][];
+  /** Servers whose upstream offers something else than was agreed to. */
+  changed?: readonly { server: string; changes: number }[];
+  /** Servers whose account at the upstream has expired. */
+  expired?: readonly { server: string; failure?: string }[];
 }
 
 export interface Item {
@@ -24,7 +28,7 @@ export interface Item {
   title: string;
   detail: string;
   /** Where to do something about it. */
-  to: { to: "/servers/$server"; server: string; tab?: "revisions" | "connection"; revision?: number } | { to: "/access" | "/people" | "/api-keys" | "/approvals" | "/switches" | "/deprecations" } | { to: "/events"; open: "yes" } | { to: "/approvals/$approval"; approval: string } | { to: "/audit"; outcome: "refused" };
+  to: { to: "/servers/$server"; server: string; tab?: "revisions" | "connection" | "changes"; revision?: number } | { to: "/access" | "/people" | "/api-keys" | "/approvals" | "/switches" | "/deprecations" } | { to: "/events"; open: "yes" } | { to: "/approvals/$approval"; approval: string } | { to: "/audit"; outcome: "refused" };
 }
 
 const day = 86_400_000;
@@ -35,6 +39,18 @@ export function attention(known: Known, now: number): Item[] {
 
   for (const s of (known.switches ?? []).filter((each) => each.on)) {
     items.push({ key: `switch ${s.target}`, grave: true, title: s.kind === "tenant" ? "Every tool is switched off" : `${s.name || s.target} is switched off`, detail: `By ${s.by}: ${s.reason}`, to: { to: "/switches" } });
+  }
+
+  for (const s of known.servers ?? []) {
+    if (s.health === "unhealthy") items.push({ key: `health ${s.slug}`, grave: true, title: `${s.title || s.slug} does not answer`, detail: "Its calls are refused until a check is answered.", to: { to: "/servers/$server", server: s.slug } });
+  }
+
+  for (const c of known.changed ?? []) {
+    items.push({ key: `changed ${c.server}`, grave: true, title: `The upstream of ${c.server} changed`, detail: `${count(c.changes, "change waits", "changes wait")} for a decision; calls of what changed are refused.`, to: { to: "/servers/$server", server: c.server, tab: "changes" } });
+  }
+
+  for (const a of known.expired ?? []) {
+    items.push({ key: `account ${a.server}`, grave: true, title: `Connect the account of ${a.server} again`, detail: a.failure || "Its upstream renews it no more, so calls fail.", to: { to: "/servers/$server", server: a.server, tab: "connection" } });
   }
 
   const critical = (known.events ?? []).filter((e) => e.severity === "critical" && !e.acknowledged_at);
@@ -61,7 +77,9 @@ export function attention(known: Known, now: number): Item[] {
   }
 
   for (const s of known.servers ?? []) {
-    if (s.status === "draft") {
+    if (s.status === "draft" && s.discovering) {
+      items.push({ key: `discovered ${s.slug}`, grave: false, title: `${s.title || s.slug} is being discovered`, detail: "It is published by itself when its upstream has said what it offers.", to: { to: "/servers/$server", server: s.slug, tab: "changes" } });
+    } else if (s.status === "draft") {
       items.push({ key: `draft ${s.slug}`, grave: false, title: `${s.title || s.slug} is a draft`, detail: "Nobody sees it before a revision is published.", to: { to: "/servers/$server", server: s.slug, tab: "revisions" } });
     } else if (s.latest_revision && s.active_revision && s.latest_revision > s.active_revision) {
       items.push({ key: `staged ${s.slug}`, grave: false, title: `${s.title || s.slug} has a staged revision`, detail: `Revision ${s.latest_revision} waits; clients get ${s.active_revision}.`, to: { to: "/servers/$server", server: s.slug, tab: "revisions", revision: s.latest_revision } });

@@ -30,6 +30,19 @@ test("a connection that failed after it last worked is urgent, one that recovere
   expect(items.map((i) => [i.title, i.grave])).toEqual([["a cannot get credentials", true], ["z is a draft", false]]);
 });
 
+test("servers that do not answer, changes that wait and accounts that expired are urgent, and lead to where something is done", () => {
+  const items = attention({
+    servers: [server("a", { health: "unhealthy" }), server("b", { health: "degraded" }), server("c", { status: "draft", discovering: true })],
+    changed: [{ server: "issues", changes: 2 }], expired: [{ server: "mail", failure: "It was revoked." }],
+  }, now);
+  expect(items.map((i) => [i.title, i.grave, i.to])).toEqual([
+    ["a does not answer", true, { to: "/servers/$server", server: "a" }],
+    ["The upstream of issues changed", true, { to: "/servers/$server", server: "issues", tab: "changes" }],
+    ["Connect the account of mail again", true, { to: "/servers/$server", server: "mail", tab: "connection" }],
+    ["c is being discovered", false, { to: "/servers/$server", server: "c", tab: "changes" }],
+  ]);
+});
+
 test("keys are named two weeks before they expire, and not after, nor when they are revoked", () => {
   expect(titles({ keys: [key("soon", "2026-03-06T00:00:00Z"), key("later", "2026-06-01T00:00:00Z"), key("past", "2026-02-01T00:00:00Z"), key("revoked", "2026-03-02T00:00:00Z", { revoked_at: "2026-02-01T00:00:00Z" })] })).toEqual(["The API key soon expires in 4 days"]);
   expect(attention({ keys: [key("now", "2026-03-02T00:00:00Z")] }, now)[0]).toMatchObject({ title: "The API key now expires within a day", grave: true });

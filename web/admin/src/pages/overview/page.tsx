@@ -23,9 +23,9 @@ export function Page() {
   const items = useMemo(
     () => attention({
       servers: o.servers.data, unopened: o.unopened.data, members: o.members.data, keys: o.keys.data, connections: o.connections.data, denied: o.denied.data,
-      events: o.events.data?.data, approvals: o.approvals.data?.data, switches: o.switches.data?.data, deprecations: o.deprecations.data?.data,
+      events: o.events.data?.data, approvals: o.approvals.data?.data, switches: o.switches.data?.data, deprecations: o.deprecations.data?.data, changed: o.changed, expired: o.expired,
     }, now),
-    [o.servers.data, o.unopened.data, o.members.data, o.keys.data, o.connections.data, o.denied.data, o.events.data, o.approvals.data, o.switches.data, o.deprecations.data, now],
+    [o.servers.data, o.unopened.data, o.members.data, o.keys.data, o.connections.data, o.denied.data, o.events.data, o.approvals.data, o.switches.data, o.deprecations.data, o.changed, o.expired, now],
   );
   const settled = [o.servers, o.roles, o.members, o.clients, o.calls].every((q) => !q.isLoading);
   const steps = setup({ servers: o.servers.data, roles: o.roles.data, members: o.members.data?.length, clients: o.clients.data?.length, calls: o.calls.data?.length });

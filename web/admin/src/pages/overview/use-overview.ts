@@ -1,8 +1,9 @@
-import { useQuery } from "@tanstack/react-query";
+import { useQueries, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, at, body } from "~/api/client";
 import { useCan } from "~/api/me";
-import { useOpenEvents, usePendingApprovals, useSwitchesOn } from "~/api/safety";
+import { accountQuery, offerQuery } from "~/api/upstreams";
+import { useOpenEvents, usePendingApprovals, useSwitchesOn, type SafetyEvent } from "~/api/safety";
 
 const path = at();
 const day = 86_400_000;
@@ -65,5 +66,20 @@ export function useOverview() {
     queryKey: ["deprecations"], enabled: can("servers:read"),
     queryFn: ({ signal }) => body(api.GET("/tenants/{tenant}/deprecations", { params: { path }, signal })),
   });
-  return { events: useOpenEvents(), approvals: usePendingApprovals(), switches: useSwitchesOn(), deprecations, servers, connections, unopened, roles, members, keys, clients, denied, calls, usage };
+  const events = useOpenEvents();
+  return { ...useUpstreams(events.data?.data ?? [], can("servers:read")), events, approvals: usePendingApprovals(), switches: useSwitchesOn(), deprecations, servers, connections, unopened, roles, members, keys, clients, denied, calls, usage };
+}
+
+/** What open events say of upstreams, as far as it is still so: an event stays open after the change was decided about. */
+function useUpstreams(events: readonly SafetyEvent[], enabled: boolean) {
+  const named = (kind: SafetyEvent["kind"]) => [...new Set(events.filter((e) => e.kind === kind && e.server).map((e) => e.server!))].slice(0, 10);
+  const changed = useQueries({
+    queries: named("definition_changed").map((server) => ({ ...offerQuery(server), enabled })),
+    combine: (all) => all.flatMap(({ data }, i) => (data?.pending ? [{ server: named("definition_changed")[i]!, changes: data.pending.changes.length }] : [])),
+  });
+  const expired = useQueries({
+    queries: named("account_expired").map((server) => ({ ...accountQuery(server), enabled })),
+    combine: (all) => all.flatMap(({ data }, i) => (data?.state === "expired" ? [{ server: named("account_expired")[i]!, failure: data.failure }] : [])),
+  });
+  return { changed, expired };
 }

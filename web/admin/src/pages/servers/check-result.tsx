@@ -7,8 +7,8 @@ import { ErrorState } from "~/ui/states";
 import type { useCheck } from "./use-check";
 import classes from "./check-result.module.css";
 
-/** What the spec in the editor would offer. */
-export function CheckResult({ state }: { state: ReturnType<typeof useCheck> }) {
+/** What the spec in the editor would offer. With `upstream`, what that is may not be known yet. */
+export function CheckResult({ state, upstream }: { state: ReturnType<typeof useCheck>; upstream?: boolean }) {
   const { query, check, current } = state;
   if (query.isError) return <ErrorState error={query.error} onRetry={() => void query.refetch()} />;
   return (
@@ -16,7 +16,7 @@ export function CheckResult({ state }: { state: ReturnType<typeof useCheck> }) {
       <section className={classes.result} aria-label="What it offers">
         <Group gap="xs" className={classes.head} role="status">
           {!current ? <><Loader size={14} aria-hidden /><Text size="sm" c="dimmed">Checking</Text></> : check!.ok ? (
-            <><IconCircleCheck size={16} aria-hidden className={classes.good} /><Text size="sm" fw={550}>{count(check!.tools.length, "tool")}, {count(check!.scopes.length, "scope")}</Text></>
+            <><IconCircleCheck size={16} aria-hidden className={classes.good} /><Text size="sm" fw={550}>{upstream && check!.tools.length === 0 ? "Nothing stands against it" : <>{count(check!.tools.length, "tool")}, {count(check!.scopes.length, "scope")}</>}</Text></>
           ) : <Text size="sm" c="var(--lk-bad)" fw={550}>{count(check!.problems.length, "problem")} to correct</Text>}
         </Group>
         {check?.ok && check.diff?.class && !check.diff.same && <div className={classes.class}><ClassBadge of={check.diff.class} /><Text span size="xs" c="dimmed">{changeClasses[check.diff.class].says}</Text></div>}

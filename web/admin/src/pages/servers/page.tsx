@@ -10,6 +10,7 @@ import { PageHeader } from "~/ui/page-header";
 import { PagedTable, usePages } from "~/ui/paged-table";
 import { EmptyState } from "~/ui/states";
 import { RelativeTime } from "~/ui/time";
+import { HealthBadge } from "./health";
 import type { Server } from "./queries";
 import { servers as route } from "./routes";
 import { hasDraft, ServerStatus } from "./status";
@@ -38,7 +39,7 @@ export function Page() {
         empty={
           isFiltered(search)
             ? <EmptyState title="No server matches">Try fewer letters, or clear the filters.</EmptyState>
-            : <EmptyState icon={IconServer2} title="No server yet" action={add}>A server is a set of tools at one URL: declared statements on your database, for a start.</EmptyState>
+            : <EmptyState icon={IconServer2} title="No server yet" action={add}>A server is a set of tools at one URL: statements on your database, operations of an API, another MCP server, or a package that runs here.</EmptyState>
         }
         columns={[
           {
@@ -49,10 +50,11 @@ export function Page() {
               </div>
             ),
           },
-          { accessor: "status", width: 240, render: (s) => <Group gap={6}><ServerStatus status={s.status} />{hasDraft(s) && <Badge color="amber">Revision {s.latest_revision} staged</Badge>}</Group> },
-          { accessor: "kind", width: 120, visibleMediaQuery: "(min-width: 900px)" },
+          { accessor: "status", width: 190, render: (s) => <Group gap={6}><ServerStatus status={s.status} />{s.discovering && <Badge color="accent">Being discovered</Badge>}{hasDraft(s) && <Badge color="amber">Revision {s.latest_revision} staged</Badge>}</Group> },
+          { accessor: "health", width: 110, render: (s) => (s.status === "published" || s.health ? <HealthBadge state={s.health ?? "unknown"} quiet /> : null) },
+          { accessor: "kind", width: 90, visibleMediaQuery: "(min-width: 900px)" },
           { accessor: "tools", width: 70, textAlign: "right", render: (s) => <span className="num">{s.tools ?? 0}</span> },
-          { accessor: "active_revision", title: "Revision", width: 90, textAlign: "right", visibleMediaQuery: "(min-width: 900px)", render: (s) => <span className="num">{s.active_revision ?? "none"}</span> },
+          { accessor: "active_revision", title: "Revision", width: 90, textAlign: "right", visibleMediaQuery: "(min-width: 1240px)", render: (s) => <span className="num">{s.active_revision ?? "none"}</span> },
           { accessor: "updated_at", title: "Changed", width: 130, visibleMediaQuery: "(min-width: 700px)", render: (s) => <RelativeTime at={s.updated_at} /> },
           {
             accessor: "mcp_url", title: "URL", width: 60, textAlign: "center", render: (s) => (

@@ -14,6 +14,21 @@ export const revisionQuery = (server: string, revision: number) => queryOptions(
   queryFn: ({ signal }) => body(api.GET("/tenants/{tenant}/servers/{server}/revisions/{revision}", { params: { path: at({ server, revision }) }, signal })),
 });
 
+/** Which roles open each tool of what is served, by name. A revision does not say: roles change without it. */
+export const openedQuery = (server: string) => queryOptions({
+  queryKey: ["servers", server, "opened"],
+  queryFn: async ({ signal }) => {
+    const roles = new Map<string, readonly string[]>();
+    let cursor: string | undefined;
+    do {
+      const page: Schemas["ToolPage"] = await body(api.GET("/tenants/{tenant}/tools", { params: { path: at(), query: { server, cursor, limit: 200 } }, signal }));
+      for (const t of page.data) roles.set(t.name, t.roles ?? []);
+      cursor = page.next_cursor;
+    } while (cursor);
+    return roles;
+  },
+});
+
 /** How `to` differs from `from`; without `from`, from what is served. */
 export const diffQuery = (server: string, to: number, from?: number) => queryOptions({
   queryKey: ["servers", server, "diff", to, from],

@@ -17,7 +17,7 @@ export const serverNew = createRoute({
   component: lazyRouteComponent(() => import("./wizard"), "Page"),
 });
 
-export const tabs: ["overview", "tools", "spec", "revisions", "connection", "try"] = ["overview", "tools", "spec", "revisions", "connection", "try"];
+export const tabs: ["overview", "tools", "changes", "spec", "revisions", "connection", "try"] = ["overview", "tools", "changes", "spec", "revisions", "connection", "try"];
 
 export const server = createRoute({
   getParentRoute: () => tenantRoot,

@@ -3,7 +3,7 @@ import userEvent from "@testing-library/user-event";
 import { expect, test } from "vitest";
 import { platform, problem, Reply, type Answers } from "~/testing/platform";
 import { accessible, dana, open } from "~/testing/render";
-import { diff, page, revision, server, summary } from "./servers.fixture";
+import { diff, page, revision, server, summary, tool } from "./servers.fixture";
 
 const answers: Answers = {
   "GET /me": () => dana,
@@ -32,6 +32,24 @@ test("a list that does not load says so and is tried again", async () => {
   broken = false;
   await userEvent.click(screen.getByRole("button", { name: "Try again" }));
   expect(await screen.findByRole("link", { name: "orders" })).toBeTruthy();
+});
+
+test("the tools of a server say which roles open them, and of a draft nothing", async () => {
+  const tools = [tool("search_orders", { roles: undefined }), tool("issue_refund", { roles: undefined })];
+  const seen = platform({
+    ...answers,
+    "GET /tenants/{tenant}/servers/{server}": ({ params }) => new Reply(params.server === "stock" ? server("stock", { status: "draft", active_revision: undefined }) : server("orders"), { etag: '"s1"' }),
+    "GET /tenants/{tenant}/servers/{server}/revisions/{revision}": () => revision(3, { tools }),
+    "GET /tenants/{tenant}/tools": ({ query }) => (query.get("cursor") ? page(tool("issue_refund", { roles: [] })) : { ...page(tool("search_orders", { roles: ["admin", "finance"] })), has_more: true, next_cursor: "next" }),
+  });
+  const { unmount } = open("/servers/orders?tab=tools");
+  expect(await screen.findByText("admin and finance")).toBeTruthy();
+  expect(screen.getAllByText("no role")).toHaveLength(1);
+  expect(seen.find((s) => s.path.endsWith("/tools"))!.query.get("server")).toBe("orders");
+  unmount();
+  open("/servers/stock?tab=tools");
+  expect(await screen.findAllByText("search_orders")).not.toHaveLength(0);
+  expect(screen.queryByText("no role")).toBeNull();
 });
 
 test("no revision is published before its difference was seen", async () => {

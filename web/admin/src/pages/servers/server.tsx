@@ -1,15 +1,18 @@
-import { Tabs } from "@mantine/core";
+import { Badge, Tabs } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import type { Tagged } from "~/api/client";
 import { useCan } from "~/api/me";
 import { isMissing } from "~/api/problem";
+import { healthQuery, offerQuery } from "~/api/upstreams";
 import { OffNotice, SwitchOffButton } from "~/safety/switch-off";
 import { targets } from "~/safety/targets";
 import { Crumb, PageHeader } from "~/ui/page-header";
 import { EmptyState, Loaded } from "~/ui/states";
+import { HealthBadge } from "./health";
 import { serverQuery, type Server } from "./queries";
 import { server as route, tabs } from "./routes";
 import { ServerStatus } from "./status";
+import { ChangesTab } from "./tab-changes";
 import { ConnectionTab } from "./tab-connection";
 import { OverviewTab } from "./tab-overview";
 import { RevisionsTab } from "./tab-revisions";
@@ -17,7 +20,7 @@ import { SpecTab } from "./tab-spec";
 import { ToolsTab } from "./tab-tools";
 import { TryTab } from "./tab-try";
 
-const labels = { overview: "Overview", tools: "Tools", spec: "Spec", revisions: "Revisions", connection: "Connection", try: "Try a tool" } as const;
+const labels = { overview: "Overview", tools: "Tools", changes: "Changes", spec: "Spec", revisions: "Revisions", connection: "Connection", try: "Try a tool" } as const;
 
 export function Page() {
   const { server: slug } = route.useParams();
@@ -25,7 +28,7 @@ export function Page() {
   const read = query.data;
   return (
     <>
-      <PageHeader title={read?.data.title || slug} badge={read && <ServerStatus status={read.data.status} />} actions={read && <SwitchOffButton target={targets.server(slug)} name={read.data.title || slug} />} trail={<Crumb to="/servers">Servers</Crumb>}>
+      <PageHeader title={read?.data.title || slug} badge={read && <Badges server={read.data} />} actions={read && <SwitchOffButton target={targets.server(slug)} name={read.data.title || slug} />} trail={<Crumb to="/servers">Servers</Crumb>}>
         {read?.data.description}
       </PageHeader>
       {isMissing(query.error) ? (
@@ -37,18 +40,31 @@ export function Page() {
   );
 }
 
+function Badges({ server: s }: { server: Server }) {
+  const health = useQuery({ ...healthQuery(s.slug), enabled: s.status === "published" }).data?.status ?? s.health;
+  return (
+    <>
+      <ServerStatus status={s.status} />
+      {s.discovering && <Badge color="accent">Being discovered</Badge>}
+      {s.status === "published" && health && health !== "unknown" && <HealthBadge state={health} />}
+    </>
+  );
+}
+
 function ServerTabs({ read }: { read: Tagged<Server> }) {
   const { tab = "overview" } = route.useSearch();
   const navigate = route.useNavigate();
   const can = useCan();
-  const shown = tabs.filter((t) => (t !== "try" || can("tools:try")) && (t !== "connection" || read.data.connection !== undefined || read.data.kind !== "echo"));
+  const offer = useQuery(offerQuery(read.data.slug)).data;
+  const shown = tabs.filter((t) => (t !== "changes" || offer?.discovers || tab === t) && (t !== "try" || can("tools:try")) && (t !== "connection" || read.data.connection !== undefined || read.data.kind !== "echo"));
   return (
     <Tabs value={tab} onChange={(next) => void navigate({ search: next === "overview" ? {} : { tab: next as typeof tab } })}>
       <Tabs.List mb="lg" aria-label="Parts of the server">
-        {shown.map((t) => <Tabs.Tab key={t} value={t}>{labels[t]}</Tabs.Tab>)}
+        {shown.map((t) => <Tabs.Tab key={t} value={t} rightSection={t === "changes" && offer?.pending && <Badge color="amber" className="num" flex="none" miw="fit-content" styles={{ label: { overflow: "visible" } }} aria-label={`${offer.pending.changes.length} to decide`}>{offer.pending.changes.length}</Badge>}>{labels[t]}</Tabs.Tab>)}
       </Tabs.List>
       <Tabs.Panel value="overview"><OverviewTab read={read} /></Tabs.Panel>
       <Tabs.Panel value="tools"><ToolsTab server={read.data} /></Tabs.Panel>
+      <Tabs.Panel value="changes"><ChangesTab server={read.data} /></Tabs.Panel>
       <Tabs.Panel value="spec"><SpecTab server={read.data} /></Tabs.Panel>
       <Tabs.Panel value="revisions"><RevisionsTab server={read.data} /></Tabs.Panel>
       <Tabs.Panel value="connection"><ConnectionTab server={read.data} /></Tabs.Panel>

@@ -11,7 +11,7 @@ export const server = (slug: string, more: Partial<Schemas["Server"]> = {}): Sch
 });
 
 export const revision = (number: number, more: Partial<Schemas["Revision"]> = {}): Schemas["Revision"] => ({
-  id: `rv${number}`, number, hash: "sha256:0123456789", kind: "sql", active: number === 3, created_at: "2026-02-01T00:00:00Z", created_by: "dana@acme.test", tools: [tool("search_orders")], scopes: ["orders:read"], spec_yaml: `tools: [${number}]\n`, ...more,
+  id: `rv${number}`, number, hash: "sha256:0123456789", kind: "sql", active: number === 3, created_at: "2026-02-01T00:00:00Z", created_by: "dana@acme.test", tools: [tool("search_orders", { roles: undefined })], scopes: ["orders:read"], spec_yaml: `tools: [${number}]\n`, ...more,
 });
 
 export const summary = (number: number): Schemas["RevisionSummary"] => ({ ...revision(number), tools: 1 });

@@ -4,7 +4,9 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Schemas } from "~/api/client";
 import { useCan } from "~/api/me";
+import { fieldsOf } from "~/connection/declared";
 import { ConnectionEdit } from "~/connection/edit";
+import { DeclaredEdit } from "~/connection/edit-declared";
 import { connectionQuery, issuedQuery } from "~/connection/queries";
 import { fromDeclared } from "~/connection/sql";
 import { stateOf } from "~/connection/state";
@@ -13,6 +15,7 @@ import { JsonView } from "~/ui/code";
 import { Facts } from "~/ui/facts";
 import { EmptyState, Loaded } from "~/ui/states";
 import { RelativeTime } from "~/ui/time";
+import { Account } from "./account";
 import type { Server } from "./queries";
 
 /** Where the server's credentials come from. A secret is written here and never read. */
@@ -20,17 +23,21 @@ export function ConnectionTab({ server: s }: { server: Server }) {
   const can = useCan();
   const [editing, setEditing] = useState(false);
   const query = useQuery({ ...connectionQuery(s.slug), refetchOnWindowFocus: !editing });
-  const onEdit = can("servers:write") && s.kind === "sql" ? () => setEditing(true) : undefined;
+  const fields = fieldsOf[s.kind];
+  const onEdit = can("servers:write") && (s.kind === "sql" || fields) ? () => setEditing(true) : undefined;
   return (
     <Loaded query={query}>
-      {(read) => editing ? <ConnectionEdit key={read.etag} server={s.slug} read={read} onDone={() => setEditing(false)} onReload={() => void query.refetch()} />
-        : Object.keys(read.data.connection ?? {}).length > 0 ? <Shown connection={read.data} onEdit={onEdit} />
+      {(read) => editing && fields ? <DeclaredEdit key={read.etag} fields={fields} server={s.slug} read={read} onDone={() => setEditing(false)} onReload={() => void query.refetch()} />
+        : editing ? <ConnectionEdit key={read.etag} server={s.slug} read={read} onDone={() => setEditing(false)} onReload={() => void query.refetch()} />
+        : Object.keys(read.data.connection ?? {}).length > 0 ? <Shown server={s} connection={read.data} onEdit={onEdit} />
         : <EmptyState title="No connection yet" action={onEdit && <Button onClick={onEdit}>Set it up</Button>}>Tools of this server cannot run without one.</EmptyState>}
     </Loaded>
   );
 }
 
-function Shown({ connection: c, onEdit }: { connection: Schemas["Connection"]; onEdit?: () => void }) {
+const oauth = (c: Schemas["Connection"]) => (c.connection?.auth as { type?: unknown } | undefined)?.type === "oauth";
+
+function Shown({ server, connection: c, onEdit }: { server: Server; connection: Schemas["Connection"]; onEdit?: () => void }) {
   const use = useQuery(issuedQuery(c.server)).data;
   const sql = c.kind === "sql" ? fromDeclared(c.connection) : undefined;
   return (
@@ -40,6 +47,7 @@ function Shown({ connection: c, onEdit }: { connection: Schemas["Connection"]; o
           {use.last_failure} <RelativeTime at={use.last_failed_at} />
         </Alert>
       )}
+      {oauth(c) && <Account server={server} />}
       <Facts facts={[
         ["Credentials", c.source],
         ["Last issued", use && <RelativeTime key="at" at={use.last_issued_at} />],

@@ -1,9 +1,10 @@
 import { Alert, Button, Group, SimpleGrid, Stack, Text } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { IconGitBranch, IconTrash } from "@tabler/icons-react";
+import { IconGitBranch, IconGitCompare, IconRadar2, IconTrash } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import type { Tagged } from "~/api/client";
 import { useCan } from "~/api/me";
+import { offerQuery } from "~/api/upstreams";
 import { count } from "~/lib/words";
 import { ConnectHelp } from "~/ui/connect";
 import { Facts } from "~/ui/facts";
@@ -12,6 +13,7 @@ import { RiskMark, risks, type Risk } from "~/ui/risk";
 import { Section } from "~/ui/section";
 import { RelativeTime } from "~/ui/time";
 import { DeleteServer } from "./delete";
+import { HealthSection } from "./health";
 import { revisionQuery, type Server } from "./queries";
 import { hasDraft } from "./status";
 
@@ -24,6 +26,7 @@ export function OverviewTab({ read }: { read: Tagged<Server> }) {
   const tools = revision.data?.tools ?? [];
   return (
     <Stack gap="md">
+      <Upstream server={s} />
       <Drafts server={s} />
       <SimpleGrid cols={{ base: 1, md: 2 }} spacing="md">
         {s.status === "published" ? (
@@ -44,6 +47,8 @@ export function OverviewTab({ read }: { read: Tagged<Server> }) {
             ["Tools", revision.data && <RiskCounts key="tools" tools={tools} />],
             ["Changed", <RelativeTime key="at" at={s.updated_at} />],
           ]} />
+          <Group gap="md"><TextLink to="/tasks" search={{ server: s.slug }} fz="sm">Its tasks</TextLink>{can("audit:read") && <TextLink to="/audit" search={{ server: s.slug }} fz="sm">Its records</TextLink>}</Group>
+          {s.health !== undefined && (s.discovering || s.health !== "unknown") && <HealthSection server={s.slug} />}
           {can("servers:write") && s.status !== "deleting" && (
             <Group justify="flex-end">
               <Button variant="subtle" color="red" leftSection={<IconTrash size={15} aria-hidden />} onClick={ask.open}>Delete the server</Button>
@@ -56,7 +61,27 @@ export function OverviewTab({ read }: { read: Tagged<Server> }) {
   );
 }
 
+/** What its upstream has to do with the state of a server: its first answer is awaited, or it changed. */
+function Upstream({ server: s }: { server: Server }) {
+  const offer = useQuery(offerQuery(s.slug)).data;
+  const link = (words: string) => <TextLink underline="always" to="/servers/$server" params={{ server: s.slug }} search={{ tab: "changes" }}>{words}</TextLink>;
+  if (offer?.pending) {
+    return (
+      <Alert color="amber" icon={<IconGitCompare aria-hidden />} title="Its upstream offers something else than was agreed to">
+        Clients get what was agreed to. Calls of tools that changed are refused until somebody decides. {link(`Look at ${count(offer.pending.changes.length, "change")}`)}.
+      </Alert>
+    );
+  }
+  if (!s.discovering && !offer?.awaited) return null;
+  return (
+    <Alert color={offer?.problem ? "red" : "accent"} icon={<IconRadar2 aria-hidden />} title={offer?.problem ? "What it offers could not be published" : "Being discovered"}>
+      {offer?.problem ?? "The platform asks its upstream what it offers. Then it is published by itself."} {link("How far it is")}.
+    </Alert>
+  );
+}
+
 function Drafts({ server: s }: { server: Server }) {
+  if (s.discovering) return null;
   if (s.status === "draft" && s.latest_revision) {
     return (
       <Alert color="amber" icon={<IconGitBranch aria-hidden />} title="This server is a draft">

@@ -8,12 +8,13 @@ import tables from "~/ui/paged-table.module.css";
 import { RiskMark } from "~/ui/risk";
 import { EmptyState, Loaded } from "~/ui/states";
 import { duration } from "~/lib/time";
-import { revisionQuery, type Server } from "./queries";
+import { openedQuery, revisionQuery, type Server } from "./queries";
 
 /** The tools of what is served, or of the newest revision of a draft. */
 export function ToolsTab({ server: s }: { server: Server }) {
   const shown = s.active_revision ?? s.latest_revision;
   const query = useQuery({ ...revisionQuery(s.slug, shown ?? 1), enabled: shown !== undefined });
+  const opened = useQuery({ ...openedQuery(s.slug), enabled: s.active_revision !== undefined }).data;
   if (shown === undefined) return <EmptyState title="No revision yet">Write a spec; its tools appear here.</EmptyState>;
   return (
     <Loaded query={query}>
@@ -33,11 +34,17 @@ export function ToolsTab({ server: s }: { server: Server }) {
             },
             { accessor: "risk", width: 150, render: (t) => <RiskMark risk={t.risk} /> },
             { accessor: "scope", width: 170, render: (t) => <span className="mono">{t.scope}</span> },
-            { accessor: "roles", title: "Opened by", visibleMediaQuery: "(min-width: 800px)", render: (t) => (t.roles?.length ? list(t.roles, 3) : <Text span size="sm" c="amber">no role</Text>) },
+            { accessor: "roles", title: "Opened by", visibleMediaQuery: "(min-width: 800px)", render: (t) => <OpenedBy roles={opened?.get(t.name)} /> },
             { accessor: "timeout_ms", title: "Timeout", width: 90, textAlign: "right", visibleMediaQuery: "(min-width: 800px)", render: (t) => <span className="num">{duration(t.timeout_ms)}</span> },
           ]}
         />
       )}
     </Loaded>
   );
+}
+
+/** Says nothing while it is not known, such as of a draft. */
+function OpenedBy({ roles }: { roles?: readonly string[] }) {
+  if (roles === undefined) return null;
+  return roles.length > 0 ? list(roles, 3) : <Text span size="sm" c="var(--lk-warn)">no role</Text>;
 }
