@@ -4,6 +4,7 @@ import (
 	"os"
 	"testing"
 
+	"latchkey/internal/sandbox"
 	"latchkey/internal/testenv"
 )
 
@@ -11,6 +12,7 @@ import (
 const envPlain = "LATCHKEY_BENCH_PLAIN"
 
 func TestMain(m *testing.M) {
+	sandbox.Helper()
 	if os.Getenv(envPlain) != "" {
 		servePlain()
 		return

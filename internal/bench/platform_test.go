@@ -63,7 +63,7 @@ func start(b *testing.B, bin, state string) *running {
 	b.Helper()
 	began := time.Now()
 	child, err := embedded.StartChild(embedded.ChildOptions{
-		Name: "platform dev", Path: filepath.Join(bin, "platform"), Args: []string{"dev", "--port", "0", "--state", state},
+		Name: "platform dev", Path: filepath.Join(bin, "platform"), Args: []string{"dev", "--port", "0", "--state", state, "--packaged=false"},
 		Dir: testenv.RepoRoot(b), Log: state + ".screen.log", Stop: []embedded.StopStep{{Signal: syscall.SIGINT, Wait: time.Minute}},
 	})
 	if err != nil {

@@ -68,6 +68,13 @@ func TestAccessEndsWithinASecond(t *testing.T) {
 			t.Fatalf("before the change: %d %s", a.Status, a.Body)
 		}
 	}
+	t.Run("nothing changed by the demo's own file", func(t *testing.T) {
+		k := p.Token(t, "fred@acme.test", "orders", read, write)
+		if again := p.Apply(t, acmeFile(t)); again.code != 0 || strings.Contains(again.out, "created") || strings.Contains(again.out, "published") {
+			t.Errorf("%+v", again)
+		}
+		wantOpen(t, refund(k))
+	})
 	t.Run("role narrowed in the database", func(t *testing.T) {
 		k := p.Token(t, "fred@acme.test", "orders", read, write)
 		wantOpen(t, refund(k))

@@ -143,6 +143,7 @@ var (
 	consolePages = []string{
 		"/", "/servers", "/servers/orders", "/servers/orders?tab=tools", "/servers/orders?tab=revisions", "/servers/orders?tab=connection", "/servers/orders?tab=try", "/add-server",
 		"/tools", "/tools/orders/issue_refund", "/credentials", "/access", "/people", "/people?tab=invitations", "/people/fred@acme.test", "/clients", "/clients?tab=grants",
+		"/servers/issues", "/servers/issues?tab=changes", "/servers/issues?tab=connection", "/tasks",
 		"/approvals", "/events", "/switches", "/limits", "/deprecations",
 		"/audit", "/usage", "/api-keys", "/settings",
 	}
@@ -212,6 +213,8 @@ func busyDay(t *testing.T, p *Platform) {
 	p.MustCall(t, orders, fred.Access, "issue_refund", refundOf(payable(t, p), "busy day"))
 	p.MustCall(t, orders, vic.Access, "issue_refund", map[string]any{"order_id": 1, "amount": 1, "reason": "not allowed"})
 	p.MustCall(t, orders, fred.Access, "search_orders", map[string]any{"limit": "many"})
+	changedUpstream(t, p)
+	tasksOfADay(t, p)
 	// What the pages of safety show: a dry run, an approval that waits, an answer
 	// that was masked and flagged, and a switch.
 	for _, amount := range []float64{60, 600} {

@@ -378,7 +378,8 @@ func TestStreamsWithoutSessionRefused(t *testing.T) {
 	wantRefused(t, a, err, http.StatusMethodNotAllowed, "")
 }
 
-// A session's id is no ticket: only the person who began it may go on with it.
+// A session's id is no ticket: only the person who began it may go on with it,
+// and nobody else learns that there is one.
 func TestSessionOfAnotherPersonRefused(t *testing.T) {
 	t.Parallel()
 	p := Shared(t)
@@ -390,12 +391,12 @@ func TestSessionOfAnotherPersonRefused(t *testing.T) {
 	}
 	session := a.Header.Get("Mcp-Session-Id")
 	list := `{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{}}`
-	if a, err := p.Post(t.Context(), orders, vic.Access, list, "Mcp-Session-Id", session, "MCP-Protocol-Version", "2025-11-25"); err != nil || a.Status != http.StatusForbidden {
+	if a, err := p.Post(t.Context(), orders, vic.Access, list, "Mcp-Session-Id", session, "MCP-Protocol-Version", "2025-11-25"); err != nil || a.Status != http.StatusNotFound {
 		t.Errorf("somebody else: %v %d %s", err, a.Status, a.Body)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	if a, err := p.Do(ctx, http.MethodGet, orders, vic.Access, "", "Mcp-Session-Id", session, "Accept", "text/event-stream"); err != nil || a.Status != http.StatusForbidden {
+	if a, err := p.Do(ctx, http.MethodGet, orders, vic.Access, "", "Mcp-Session-Id", session, "Accept", "text/event-stream"); err != nil || a.Status != http.StatusNotFound {
 		t.Errorf("somebody else's stream: %v %d %s", err, a.Status, a.Body)
 	}
 	if a, err := p.Post(t.Context(), orders, dana.Access, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, "Mcp-Session-Id", session, "MCP-Protocol-Version", "2025-11-25"); err != nil || a.Status != http.StatusAccepted {

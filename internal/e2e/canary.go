@@ -161,6 +161,8 @@ func (p *Platform) Issued() (Secrets, error) {
 	s.add(own.App, "the platform's database password")
 	s.add(own.DemoAcme, "acme's database administrator's password")
 	s.add(own.DemoGlobex, "globex's database administrator's password")
+	s.add(own.DemoUpstream, "the demo API's password for its database")
+	s.add(own.DemoUpstreamKey, "the key of the demo's API")
 	s.add(own.VaultSecret, "the platform's Vault secret")
 	s.add(super, "the database superuser's password")
 	s.add(root, "Vault's root token")

@@ -2,10 +2,15 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -78,6 +83,11 @@ var provocations = map[string]func(w *codes) said{
 		}
 		return w.tool("codes", "await", map[string]any{"id": 2})
 	},
+	"client_cannot_answer": func(w *codes) said {
+		return w.tool("asking", "ask", map[string]any{"message": "which one?"})
+	},
+	"egress_refused":      func(w *codes) said { return w.tool("inside", "look", map[string]any{}) },
+	"certificate_refused": func(w *codes) said { return w.tool("certified", "look", map[string]any{}) },
 	"invalid_arguments": func(w *codes) said {
 		return w.tool("orders", "search_orders", map[string]any{"query": "x", "limit": 1000})
 	},
@@ -175,6 +185,7 @@ var provocations = map[string]func(w *codes) said{
 		}
 		return w.tool("codes", "rare", map[string]any{})
 	},
+	"server_crashed": crash,
 	"repeated_call": func(w *codes) said {
 		var before struct{ Own json.RawMessage }
 		w.must("admin", "GET", "/tenants/acme/limits", nil, http.StatusOK, &before)
@@ -265,6 +276,7 @@ var (
 	}
 	// otherAdvice is that of codes whose row says something else.
 	otherAdvice = map[string]string{
+		"connect_needed":  "give the person the link",
 		"outcome_unknown": "do not repeat", "confirmation_needed": "confirmation", "approval_pending": "",
 		"confirmation_invalid": "", "tool_sunset": "", "key_reused": "", "tool_failed": "",
 	}
@@ -293,7 +305,8 @@ func (w *codes) hold(code, category string, provoke func(*codes) said) {
 		w.Fatalf("told %s (%s), want %s (%s): %+v", s.Code, s.Category, code, category, s)
 	}
 	w.Logf("%s: %s", s.how, s.Message)
-	if s.Message == "" || inside.MatchString(s.Message+s.text) {
+	// Pages of the platform's own are no inside.
+	if s.Message == "" || inside.MatchString(strings.ReplaceAll(s.Message+s.text, w.p.Tenants["acme"], "")) {
 		w.Errorf("the caller reads %q %q", s.Message, s.text)
 	}
 	if category == "rate_limit" && s.RetryAfterS <= 0 {
@@ -363,7 +376,7 @@ const codesSpec = `tools:
 
 func newCodes(t *testing.T) *codes {
 	t.Helper()
-	p := Start(t)
+	p := StartHosting(t)
 	w := &codes{contract: newContract(t, p), token: map[string]string{}}
 	w.keys["decider"] = w.makeKey("operator", "acme", "approvals:write")
 	s, err := p.secrets()
@@ -374,28 +387,53 @@ func newCodes(t *testing.T) *codes {
 	if err != nil {
 		t.Fatal(err)
 	}
+	certified := asksForCertificates(t)
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certified.Certificate().Raw})
 	file := fmt.Sprintf(`tenant: acme
 name: Acme Corp
 roles:
-  tester: {scopes: {codes: [use], nowhere: [use]}}
+  tester: {scopes: {codes: [use], inside: [use], certified: [use], nowhere: [use], asking: [use]}}
 servers:
 - slug: codes
   kind: sql
   connection: {host: %s, port: %s, database: demo_acme, sslmode: disable, admin: {username: acme_vault, password: {env: DEMO_ACME_PASSWORD}}, groups: {read: [acme_reader], write: [acme_writer]}}
   spec:
     %s
+- slug: inside
+  kind: http
+  connection: {base_url: 'http://10.255.255.1', plain_http: true}
+  spec: {tools: [{name: look, description: Looks inside., scope: use, request: {path: /}}]}
+- slug: certified
+  kind: http
+  connection:
+    base_url: %s
+    tls:
+      ca: |
+        %s
+  spec: {tools: [{name: look, description: Looks behind a certificate., scope: use, request: {path: /}}]}
 - {slug: nowhere, kind: echo, pool: nowhere, spec: {tools: [{name: echo, scope: use}]}}
+- {slug: asking, kind: echo, spec: {tools: [{name: ask, scope: use}]}}
 members:
 - {email: dana@acme.test, name: Dana Admin, roles: [admin, tester]}
-`, u.Hostname(), u.Port(), strings.ReplaceAll(strings.TrimSpace(codesSpec), "\n", "\n    "))
+`, u.Hostname(), u.Port(), strings.ReplaceAll(strings.TrimSpace(codesSpec), "\n", "\n    "), certified.URL, strings.ReplaceAll(strings.TrimSpace(string(authority)), "\n", "\n        "))
 	if got := p.Apply(t, file); got.code != 0 {
 		t.Fatalf("%+v", got)
 	}
-	for server, scopes := range map[string][]string{"orders": {read, write}, "diagnostics": {"diagnostics"}, "codes": {"use"}, "nowhere": {"use"}} {
+	for server, scopes := range map[string][]string{"orders": {read, write}, "diagnostics": {"diagnostics"}, "codes": {"use"}, "nowhere": {"use"}, "inside": {"use"}, "certified": {"use"}, "asking": {"use"}} {
 		w.token[server] = p.Token(t, "dana@acme.test", server, scopes...).Access
 	}
 	w.globex = p.Token(t, "gina@globex.test", "orders", read).Access
 	return w
+}
+
+// asksForCertificates is an API that lets nobody in without one.
+func asksForCertificates(t *testing.T) *httptest.Server {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
 }
 
 func (w *codes) in(t *testing.T) *codes {

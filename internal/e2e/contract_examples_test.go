@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"time"
@@ -102,7 +103,7 @@ func (c *contract) examples() map[string]*example {
 	c.must("operator", "POST", "/operator-keys", object{"name": "contract"}, http.StatusCreated, &spareKey)
 	c.must("operator", "PUT", "/operators/contract@example.test", object{"name": "Contract"}, http.StatusOK, nil)
 
-	return map[string]*example{
+	all := map[string]*example{
 		"getMe":        {},
 		"listTenants":  {},
 		"createTenant": {body: object{"slug": "contract-new", "name": "New", "admin": object{"email": "a@new.test", "send": false}, "quotas": object{"servers": 3}}, status: 201},
@@ -203,6 +204,8 @@ func (c *contract) examples() map[string]*example {
 		"createOperatorKey":    {body: object{"name": "again"}, status: 201},
 		"revokeOperatorKey":    {path: map[string]string{"key": spareKey.Key.ID}, status: 204},
 	}
+	maps.Copy(all, httpExamples())
+	return all
 }
 
 // safetyEvent waits for the event of the switch that was just put.

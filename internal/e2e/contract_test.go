@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -52,6 +53,9 @@ func TestContract(t *testing.T) {
 	t.Parallel()
 	c := newContract(t, Start(t))
 	examples := c.examples()
+	maps.Copy(examples, c.upstreamExamples())
+	maps.Copy(examples, c.taskExamples())
+	maps.Copy(examples, c.accountExamples())
 	var ops []operation
 	for path, item := range c.spec.Paths.Map() {
 		for method, o := range item.Operations() {

@@ -40,6 +40,7 @@ type Ready struct {
 	Users      []User            `json:"users"`
 	VaultAddr  string            `json:"vault_addr"`
 	MetricsURL string            `json:"metrics_url"`
+	Upstream   string            `json:"upstream_url"`
 	Pids       map[string]int    `json:"pids"`
 }
 
@@ -103,7 +104,30 @@ func Binaries(t testing.TB) string {
 	return dir
 }
 
-var binaries onceValue[string]
+// HostingBinaries are those of which the worker can host processes: what keeps
+// them in bounds memory, and the race detector reserves more of it than there
+// is. It is the platform of Binaries with a worker that has none.
+func HostingBinaries(t testing.TB) string {
+	t.Helper()
+	with := Binaries(t)
+	dir := filepath.Join(with, "hosting")
+	_, err := hostingBinaries.get(func() (string, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		defer cancel()
+		build := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator), "./cmd/worker")
+		build.Dir = testenv.RepoRoot(t)
+		if out, err := build.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("build: %w\n%s", err, out)
+		}
+		return dir, os.Link(filepath.Join(with, "platform"), filepath.Join(dir, "platform"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+var binaries, hostingBinaries onceValue[string]
 
 // StateDir makes an empty folder for a platform's state. It is removed after
 // the test.
@@ -132,10 +156,21 @@ func Start(t testing.TB) *Platform {
 	return StartIn(t, StateDir(t))
 }
 
+// StartHosting is Start with a worker that can host processes.
+func StartHosting(t testing.TB, args ...string) *Platform {
+	t.Helper()
+	return startIn(t, HostingBinaries(t), StateDir(t), args...)
+}
+
 // StartIn is Start on a given state folder.
 func StartIn(t testing.TB, state string) *Platform {
 	t.Helper()
-	p, err := launch(Binaries(t), testenv.RepoRoot(t), state)
+	return startIn(t, Binaries(t), state)
+}
+
+func startIn(t testing.TB, bin, state string, args ...string) *Platform {
+	t.Helper()
+	p, err := launch(bin, testenv.RepoRoot(t), state, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +221,7 @@ const noRaceSleep = "GORACE=atexit_sleep_ms=0"
 // stopSteps give a platform the time for everything that it stops in turn.
 var stopSteps = []embedded.StopStep{{Signal: syscall.SIGINT, Wait: 60 * time.Second}}
 
-func launch(bin, root, state string) (_ *Platform, err error) {
+func launch(bin, root, state string, args ...string) (_ *Platform, err error) {
 	p := &Platform{
 		State: state, screen: state + ".screen.log", vault: state + ".vault.json", seen: &transcript{},
 		people: map[string]*onceValue[*Person]{}, apps: map[string]*onceValue[*App]{},
@@ -197,7 +232,7 @@ func launch(bin, root, state string) (_ *Platform, err error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	p.child, err = embedded.StartChild(embedded.ChildOptions{
-		Name: "platform dev", Path: filepath.Join(bin, "platform"), Args: []string{"dev", "--port", "0", "--state", state},
+		Name: "platform dev", Path: filepath.Join(bin, "platform"), Args: append([]string{"dev", "--port", "0", "--state", state, "--packaged=false"}, args...),
 		Env: append(os.Environ(), noRaceSleep), Dir: root, Log: p.screen, Stop: stopSteps,
 	})
 	if err != nil {

@@ -17,17 +17,19 @@ import (
 
 // devSecrets is secrets.json of a state folder.
 type devSecrets struct {
-	Owner       string            `json:"owner"`
-	App         string            `json:"app"`
-	DemoAcme    string            `json:"demo_acme"`
-	DemoGlobex  string            `json:"demo_globex"`
-	People      map[string]string `json:"people"`
-	DatabaseURL string            `json:"database_url"`
-	VaultRole   string            `json:"vault_role"`
-	VaultSecret string            `json:"vault_secret"`
-	Operator    string            `json:"operator"`
-	APIKey      string            `json:"api_key"`
-	OperatorKey string            `json:"operator_key"`
+	Owner           string            `json:"owner"`
+	App             string            `json:"app"`
+	DemoAcme        string            `json:"demo_acme"`
+	DemoGlobex      string            `json:"demo_globex"`
+	DemoUpstream    string            `json:"demo_upstream"`
+	DemoUpstreamKey string            `json:"demo_upstream_key"`
+	People          map[string]string `json:"people"`
+	DatabaseURL     string            `json:"database_url"`
+	VaultRole       string            `json:"vault_role"`
+	VaultSecret     string            `json:"vault_secret"`
+	Operator        string            `json:"operator"`
+	APIKey          string            `json:"api_key"`
+	OperatorKey     string            `json:"operator_key"`
 }
 
 func (p *Platform) secrets() (s devSecrets, err error) {

@@ -264,7 +264,7 @@ func serve(t *testing.T, p *Platform, n int) (edges []*serving, keep []int32) {
 		})
 		return line
 	}
-	said(start("worker", "worker", []string{"run"}, "LATCHKEY_GRANT_KEYS="+strings.Join(keys, ","), "LATCHKEY_WORKER_DRAIN=5s"), "worker ready")
+	said(start("worker", "worker", []string{"run"}, "LATCHKEY_GRANT_KEYS="+strings.Join(keys, ","), "LATCHKEY_WORKER_DRAIN=5s", "LATCHKEY_EGRESS_ALLOW=127.0.0.0/8"), "worker ready")
 	listeners := func() []int32 {
 		t.Helper()
 		pids, err := query(t.Context(), p, "latchkey", pgx.RowTo[int32], `SELECT pid FROM pg_stat_activity WHERE application_name = 'latchkey-listen'`)
@@ -275,8 +275,13 @@ func serve(t *testing.T, p *Platform, n int) (edges []*serving, keep []int32) {
 	}
 	for i := range n {
 		keep = listeners()
+		port, err := embedded.FreePort()
+		if err != nil {
+			t.Fatal(err)
+		}
+		listen := fmt.Sprintf("127.0.0.1:%d", port)
 		x := start(fmt.Sprintf("edge%d", i+1), "platform", []string{"serve"}, "LATCHKEY_BASE_URL="+strings.TrimSuffix(p.BaseURL, "acme")+"{tenant}", "DATABASE_URL="+s.DatabaseURL,
-			"VAULT_ROLE_ID="+s.VaultRole, "VAULT_SECRET_ID="+s.VaultSecret, "LATCHKEY_LISTEN=127.0.0.1:0", "LATCHKEY_METRICS_LISTEN=127.0.0.1:0")
+			"VAULT_ROLE_ID="+s.VaultRole, "VAULT_SECRET_ID="+s.VaultSecret, "LATCHKEY_LISTEN="+listen, "LATCHKEY_PEER_URL=http://"+listen, "LATCHKEY_METRICS_LISTEN=127.0.0.1:0")
 		x.base = "http://" + said(x, "serving")["listen"].(string)
 		Eventually(t, 10*time.Second, func() error {
 			if len(listeners()) <= len(keep) {
