@@ -80,26 +80,28 @@ func (g *Gateway) openSSE(w http.ResponseWriter, r *http.Request, ex *exchange) 
 	n.sse = c
 	n.mu.Unlock()
 	g.attachListener(n)
+	// Before its address is told: a message that came before the SDK knows what
+	// this transport speaks would be offered a revision that has no such transport.
+	s, err := g.servers.get(ex.hosted).Connect(r.Context(), c, nil)
+	if err != nil {
+		g.refuseHTTP(w, r, err, "")
+		return
+	}
+	// What still runs at the end has nobody to answer to: the end of the
+	// connection cancels it.
+	defer s.Close()
+	defer c.cut()
+	n.connected(s)
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("X-Accel-Buffering", "no")
 	a := newAnswer(w, g.cfg.KeepAlive)
 	defer a.end()
-	if !writeSSE(a, "endpoint", []byte(g.sseEndpoint(ex, id))) {
-		return
+	if writeSSE(a, "endpoint", []byte(g.sseEndpoint(ex, id))) {
+		n.listens()
+		c.writeTo(r.Context(), a)
 	}
-	s, err := g.servers.get(ex.hosted).Connect(r.Context(), c, nil)
-	if err != nil {
-		g.cfg.Log.ErrorContext(r.Context(), "session not begun", "error", err)
-		return
-	}
-	n.connected(s)
-	n.listens()
-	c.writeTo(r.Context(), a)
-	// What still runs has nobody to answer to: the end of the connection cancels it.
-	c.cut()
-	s.Close()
 }
 
 // sseEndpoint is where a session's messages go. Some clients take the path and

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -179,6 +180,49 @@ func TestSSEWithoutTokenIsToldItsOwnMetadata(t *testing.T) {
 		if c := s.res.Header.Get("WWW-Authenticate"); s.res.StatusCode != 401 || !strings.Contains(c, `resource_metadata="http://127.0.0.1:1/.well-known/oauth-protected-resource/t/acme/sse/orders"`) {
 			t.Errorf("%s: %d %s", method, s.res.StatusCode, c)
 		}
+	}
+}
+
+// atEvent is called before an event is sent.
+type atEvent struct {
+	*httptest.ResponseRecorder
+	send func(event string)
+}
+
+func (a *atEvent) Write(b []byte) (int, error) {
+	a.send(string(b))
+	return a.ResponseRecorder.Write(b)
+}
+
+func (a *atEvent) SetWriteDeadline(time.Time) error { return nil }
+
+// A client may post as soon as it knows where: what it says then is answered as
+// what it says later, with the revisions of this transport.
+func TestSSEAddressIsToldWhenTheSessionIsThere(t *testing.T) {
+	w := newWorld(t)
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	r := httptest.NewRequestWithContext(ctx, "GET", w.sseURL(), nil)
+	r.Header.Set("Authorization", "Bearer "+w.token(ann, "read"))
+	told := 0
+	w.server.Config.Handler.ServeHTTP(&atEvent{httptest.NewRecorder(), func(event string) {
+		told++
+		end()
+		w.gateway.sessions.mu.Lock()
+		defer w.gateway.sessions.mu.Unlock()
+		for _, n := range w.gateway.sessions.all {
+			n.mu.Lock()
+			if n.sdk == nil {
+				t.Errorf("told before: %s", event)
+			}
+			n.mu.Unlock()
+		}
+		if len(w.gateway.sessions.all) != 1 || !strings.HasPrefix(event, "event: endpoint") {
+			t.Errorf("%d sessions, %s", len(w.gateway.sessions.all), event)
+		}
+	}}, r)
+	if told != 1 || w.sessions() != 0 {
+		t.Errorf("told %d times, %d sessions are left", told, w.sessions())
 	}
 }
 
