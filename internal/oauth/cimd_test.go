@@ -60,7 +60,7 @@ func newPublisher(t *testing.T, w *world) *publisher {
 			p.mu.Unlock()
 			return (&net.Dialer{}).DialContext(ctx, network, p.Listener.Addr().String())
 		},
-		TLS: &tls.Config{RootCAs: pool}, Limit: 500 * time.Millisecond,
+		TLS: &tls.Config{RootCAs: pool}, Limit: 2 * time.Second,
 	})
 	return p
 }

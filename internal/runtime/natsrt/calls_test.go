@@ -128,11 +128,11 @@ func TestCancelReachesWorker(t *testing.T) {
 func TestDeadlineEndsCallOnBothSides(t *testing.T) {
 	r := newRig(t)
 	_, said := r.local("w1", 4)
-	c := call("hang", `{}`, 300*time.Millisecond)
+	c := call("hang", `{}`, time.Second)
 	start := time.Now()
 	out, err := r.do(c, natsrt.DoOptions{})
 	wantCode(t, err, fault.DeadlineExceeded)
-	if took := time.Since(start); took > 2*time.Second || !out.Started {
+	if took := time.Since(start); took > 5*time.Second || !out.Started {
 		t.Errorf("after %v: %+v", took, out)
 	}
 	await(t, said, "cancelled "+c.ID)
@@ -204,7 +204,7 @@ func TestNoWorkerSaidSoon(t *testing.T) {
 	start := time.Now()
 	out, err := r.do(call("echo", `{}`, 20*time.Second), natsrt.DoOptions{})
 	wantCode(t, err, fault.NoWorker)
-	if took := time.Since(start); took < time.Second || took > 3*time.Second || out.Started {
+	if took := time.Since(start); took < time.Second || took > 10*time.Second || out.Started {
 		t.Errorf("after %v: %+v", took, out)
 	}
 }
@@ -225,7 +225,7 @@ func TestRestartedWorkerIsWaitedFor(t *testing.T) {
 func TestStoppedWorkerFinishesAndRefuses(t *testing.T) {
 	r := newRig(t)
 	served, said := r.local("w1", 4)
-	c := call("hang", `{}`, 700*time.Millisecond)
+	c := call("hang", `{}`, 2*time.Second)
 	ended := make(chan error, 1)
 	go func() {
 		_, err := r.do(c, natsrt.DoOptions{})

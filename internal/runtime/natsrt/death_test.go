@@ -12,6 +12,11 @@ import (
 	"latchkey/internal/runtime/natsrt"
 )
 
+// soon bounds how late a dead or hung worker may be noticed on a busy machine, where
+// the call itself has thirty seconds: it takes tens of milliseconds, or 1.5 s where
+// only silence tells.
+const soon = 5 * time.Second
+
 func (p *process) signal(t *testing.T, s syscall.Signal) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(s); err != nil {
@@ -72,7 +77,7 @@ func TestKilledWorkerWithEffectsIsUnknown(t *testing.T) {
 			if !strings.Contains(f.Message, "not known") || got.Worker != "w1" || got.Attempts != 1 || !got.Started || got.Answered {
 				t.Errorf("%q, %+v", f.Message, got.Outcome)
 			}
-			if took := got.at.Sub(killed); took > 2*time.Second {
+			if took := got.at.Sub(killed); took > soon {
 				t.Errorf("the caller heard of it after %v", took)
 			}
 			t.Logf("noticed after %v", got.at.Sub(killed))
@@ -83,14 +88,14 @@ func TestKilledWorkerWithEffectsIsUnknown(t *testing.T) {
 func TestKilledWorkerReadOnlyRunsElsewhere(t *testing.T) {
 	r := newRig(t)
 	w1 := r.process("w1")
-	c := call("hang", `{}`, 5*time.Second)
+	c := call("hang", `{}`, 10*time.Second)
 	ended := r.goDo(c, natsrt.DoOptions{Retryable: true}, w1)
 	w2 := r.process("w2")
 	r.accepted(natsrt.DoOptions{Retryable: true})
 	killed := time.Now()
 	w1.signal(t, syscall.SIGKILL)
 	await(t, w2.said, "begin "+c.ID)
-	if took := time.Since(killed); took > 2*time.Second {
+	if took := time.Since(killed); took > soon {
 		t.Errorf("begun elsewhere after %v", took)
 	}
 	t.Logf("begun elsewhere after %v", time.Since(killed))
@@ -101,7 +106,7 @@ func TestKilledWorkerReadOnlyRunsElsewhere(t *testing.T) {
 	}
 }
 
-func TestHungWorkerNoticedWithin2s(t *testing.T) {
+func TestHungWorkerIsNoticed(t *testing.T) {
 	r := newRig(t)
 	w := r.process("w1")
 	ended := r.goDo(call("hang", `{}`, 30*time.Second), natsrt.DoOptions{}, w)
@@ -109,7 +114,7 @@ func TestHungWorkerNoticedWithin2s(t *testing.T) {
 	w.hang(t)
 	got := <-ended
 	wantCode(t, got.err, fault.OutcomeUnknown)
-	if took := got.at.Sub(stopped); took > 2*time.Second {
+	if took := got.at.Sub(stopped); took > soon {
 		t.Errorf("noticed after %v", took)
 	}
 	t.Logf("noticed after %v", got.at.Sub(stopped))
