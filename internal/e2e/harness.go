@@ -129,24 +129,18 @@ func HostingBinaries(t testing.TB) string {
 
 var binaries, hostingBinaries onceValue[string]
 
+const statePrefix = "latchkey-e2e-"
+
 // StateDir makes an empty folder for a platform's state. It is removed after
 // the test.
 func StateDir(t testing.TB) string {
 	t.Helper()
-	dir, err := stateDir()
+	dir, err := testenv.Folder(statePrefix)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return filepath.Join(dir, "state")
-}
-
-func stateDir() (string, error) {
-	dir, err := os.MkdirTemp("", "latchkey-e2e-")
-	if err != nil {
-		return "", err
-	}
-	return dir, os.Chmod(dir, 0o711) // Postgres may run as another account
 }
 
 // Start runs a platform of the test's own until the test ends, and then checks
@@ -188,7 +182,7 @@ func Shared(t testing.TB) *Platform {
 	t.Helper()
 	bin, root := Binaries(t), testenv.RepoRoot(t)
 	p, err := shared.get(func() (*Platform, error) {
-		dir, err := stateDir()
+		dir, err := testenv.Folder(statePrefix)
 		if err != nil {
 			return nil, err
 		}

@@ -74,11 +74,7 @@ func run(m *testing.M, before []func() error) (code int, err error) {
 	if e.cacheDir, err = embedded.CacheDir(os.Getenv(embedded.EnvCacheDir)); err != nil {
 		return 1, err
 	}
-	if e.dir, err = os.MkdirTemp("", tempPrefix); err != nil {
-		return 1, err
-	}
-	// Postgres may run as another account, which has to get in.
-	if err := os.Chmod(e.dir, 0o711); err != nil {
+	if e.dir, err = Folder(tempPrefix); err != nil {
 		return 1, err
 	}
 	if e.lock, err = os.Create(filepath.Join(e.dir, tempLock)); err != nil {
@@ -116,6 +112,16 @@ func (e *environment) close() error {
 
 func (e *environment) stateDir() string { return filepath.Join(e.dir, "state") }
 
+// Folder makes an empty folder for the state of servers, which may be in memory.
+// Who makes it removes it.
+func Folder(prefix string) (string, error) {
+	dir, err := os.MkdirTemp(tempRoot(), prefix)
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o711) // Postgres may run as another account, which has to get in
+}
+
 // current returns the process's environment, or fails a test whose package
 // has no TestMain.
 func current(t testing.TB) *environment {
@@ -147,6 +153,7 @@ func Postgres(t testing.TB) *embedded.Postgres {
 			StateDir: e.stateDir(), CacheDir: e.cacheDir, Progress: say,
 			Settings: map[string]string{
 				"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off",
+				"max_wal_size": "128MB", "min_wal_size": "32MB", // it may be in memory
 			},
 		})
 	})
@@ -231,7 +238,7 @@ const (
 // removeStale clears what test processes left that were killed. A folder whose
 // lock is held, or that is too new to have one, belongs to a live process.
 func removeStale() {
-	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), tempPrefix+"*"))
+	dirs, _ := filepath.Glob(filepath.Join(tempRoot(), tempPrefix+"*"))
 	for _, dir := range dirs {
 		st, err := os.Lstat(dir)
 		if err != nil || !st.IsDir() || time.Since(st.ModTime()) < time.Hour || !strings.HasPrefix(filepath.Base(dir), tempPrefix) {
