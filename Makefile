@@ -4,9 +4,10 @@
 .DEFAULT_GOAL := help
 .PHONY: help dev dev-reset build web web-check test check bench conformance need prepare runsc
 
-# Packages tested at the same time. Each may have a Postgres and a Vault of its
-# own, so more than four gain little and cost memory.
-P ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
+# Packages tested at the same time: one more than there are processors, as some
+# mostly wait. Each may have a Postgres and a Vault of its own, so more than four
+# gain little and cost memory.
+P ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 3 ? n + 1 : 4)))
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

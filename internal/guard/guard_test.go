@@ -549,7 +549,7 @@ func TestHostileTextTakesLinearTime(t *testing.T) {
 		}
 		var short, long time.Duration
 		for range 3 {
-			if short, long = took(32_000), took(128_000); long < 11*short {
+			if short, long = took(16_000), took(64_000); long < 11*short {
 				break
 			}
 		}
