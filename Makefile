@@ -2,12 +2,11 @@
 # take longer (vaultd alone is built for about 2 minutes) and say why.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev dev-reset build web web-check test check bench conformance need prepare runsc
+.PHONY: help dev dev-reset build web web-check test go-test check bench conformance need prepare runsc
 
-# Packages tested at the same time: one more than there are processors, as some
-# mostly wait. Each may have a Postgres and a Vault of its own, so more than four
-# gain little and cost memory.
-P ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 3 ? n + 1 : 4)))
+# Packages tested at the same time. Each may have a Postgres and a Vault of its
+# own, so more than four gain little and cost memory.
+P ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,11 +40,14 @@ $(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
 web-check: $(WEB)/node_modules/.package-lock.json ## Lint, type-check and test the console
 	cd $(WEB) && npm run --silent lint && npm run --silent typecheck && npm run --silent test
 
-# What is built and fetched first, and the console's tests, take one processor
-# each for most of their time. Vet with -race shares its build with the tests.
+# What is built and fetched first takes one processor for some of its time, and
+# so do the console's tests: the other one goes on with what comes next. Vet with
+# -race shares its build with the tests.
 test: need ## Run every test, as CI does
-	@$(MAKE) --no-print-directory -j2 prepare web-check
-	@$(MAKE) --no-print-directory web
+	@$(MAKE) --no-print-directory -j2 prepare web
+	@$(MAKE) --no-print-directory -j2 web-check go-test
+
+go-test:
 	go vet -race ./...
 	go test -race -p $(P) -timeout 20m ./...
 
