@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/valkey-io/valkey-go"
+
 	"latchkey/internal/events"
 	"latchkey/internal/fault"
 	"latchkey/internal/secret"
@@ -150,6 +152,31 @@ func TestValkeyAwayFallsBackAndRecovers(t *testing.T) {
 	want(Degraded)
 	if n := len(h.of(events.LimitsDegraded)); n != 2 {
 		t.Errorf("%d events after it was away twice", n)
+	}
+}
+
+// What may have been counted in Valkey is given back there beside the call, which
+// is counted for this edge meanwhile.
+func TestCallThatIsCountedAnewIsNotWhatIsGivenBack(t *testing.T) {
+	server := testenv.Valkey(t)
+	o, err := ParseURL(secret.Text(server.URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := valkey.NewClient(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	r := &remote{client: client, edge: "ed1", shift: (&clock{}).shift, held: map[*Request]struct{}{}, flush: make(chan struct{}, 1)}
+	server.Stop(t)
+	one := Request{Tenant: tenants.NewID(), CallID: "ca1", n: 1}
+	one.bounds[0].Slots = 5
+	if _, err := r.spend(t.Context(), &one); err == nil {
+		t.Fatal("it was counted")
+	}
+	if len(r.freed) != 1 || r.freed[0] == &one || *r.freed[0] != one {
+		t.Errorf("given back: %+v", r.freed)
 	}
 }
 

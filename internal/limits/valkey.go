@@ -72,7 +72,8 @@ func (s *remote) spend(ctx context.Context, r *Request) (v Verdict, err error) {
 		last = s.client.Do(ctx, s.client.B().Eval().Script(spendScript).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build())
 	}
 	if v, err = verdictOf(last); err != nil {
-		s.free(r) // it may have been counted all the same
+		lost := *r    // which is counted elsewhere next, by a share of its bounds
+		s.free(&lost) // it may have been counted here all the same
 		return v, err
 	}
 	if v.Refused == Not && r.slots() {
