@@ -2,7 +2,7 @@
 # take longer (vaultd alone is built for about 2 minutes) and say why.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev dev-reset build web web-check test go-test check bench conformance need prepare runsc
+.PHONY: help dev dev-reset build web web-check test check bench conformance need prepare runsc
 
 # Packages tested at the same time. Each may have a Postgres and a Vault of its
 # own, so more than four gain little and cost memory.
@@ -40,14 +40,12 @@ $(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
 web-check: $(WEB)/node_modules/.package-lock.json ## Lint, type-check and test the console
 	cd $(WEB) && npm run --silent lint && npm run --silent typecheck && npm run --silent test
 
-# What is built and fetched first takes one processor for some of its time, and
-# so do the console's tests: the other one goes on with what comes next. Vet with
-# -race shares its build with the tests.
+# What is built and fetched first, and the console's tests, take one processor
+# each for most of their time. Vet with -race shares its build with the tests.
+# Beside the tests in Go the console's are too slow for their bounds.
 test: need ## Run every test, as CI does
-	@$(MAKE) --no-print-directory -j2 prepare web
-	@$(MAKE) --no-print-directory -j2 web-check go-test
-
-go-test:
+	@$(MAKE) --no-print-directory -j2 prepare web-check
+	@$(MAKE) --no-print-directory web
 	go vet -race ./...
 	go test -race -p $(P) -timeout 20m ./...
 
