@@ -74,7 +74,7 @@ export default defineConfig({
   test: {
     environment: "happy-dom",
     // A page is drawn whole; on a machine that compiles Go beside it that takes its time.
-    testTimeout: 30_000,
+    testTimeout: 90_000,
     setupFiles: ["src/testing/setup.ts"],
     restoreMocks: true,
     // By default one processor is left idle, of two.
