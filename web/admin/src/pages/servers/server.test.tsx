@@ -115,7 +115,7 @@ test("a deletion is typed, tagged, followed to its end, and leads back to the li
   await userEvent.type(within(dialog).getByRole("textbox"), "orders");
   await userEvent.click(within(dialog).getByRole("button", { name: "Delete the server" }));
   expect(await screen.findByRole("dialog", { name: "Deleting orders" })).toBeTruthy();
-  await waitFor(() => expect(router.state.location.pathname).toBe("/servers"), { timeout: 5000 });
+  await waitFor(() => expect(router.state.location.pathname).toBe("/servers"));
   const sent = seen.findLast((s) => s.method === "DELETE")!;
   expect(sent.headers.get("If-Match")).toBe('"s1"');
 });
